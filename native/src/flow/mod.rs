@@ -1,0 +1,11 @@
+//! Connections in motion: accept, decide, dial, relay.
+
+pub mod clear;
+pub mod counters;
+pub mod gateway;
+pub mod inbound;
+pub mod outbound;
+pub mod peers;
+pub mod pool;
+pub mod relay;
+pub mod sockets;

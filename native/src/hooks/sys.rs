@@ -1,0 +1,202 @@
+//! bpf(2), as far as the loader library does not reach: maps by descriptor, and programs that stay on a cgroup.
+//!
+//! Programs are attached with `BPF_PROG_ATTACH`, not with a link: a link dies with its last descriptor, so a strict pod
+//! whose gateway was killed would be open. An attached program stays with its cgroup, finds nobody home, and refuses
+//! (strict) or goes direct (permissive). It goes with the cgroup, or when it is detached or replaced.
+
+use std::ffi::c_long;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::layout::Plain;
+
+const MAP_LOOKUP_ELEM: u32 = 1;
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
+const MAP_GET_NEXT_KEY: u32 = 4;
+const PROG_ATTACH: u32 = 8;
+const PROG_DETACH: u32 = 9;
+const PROG_GET_FD_BY_ID: u32 = 13;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const PROG_QUERY: u32 = 16;
+
+const F_ALLOW_MULTI: u32 = 1 << 1;
+const F_REPLACE: u32 = 1 << 2;
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttribute {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct AttachAttribute {
+    target_fd: u32,
+    program_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    replace_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttribute {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    program_ids: u64,
+    program_count: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IdAttribute {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttribute {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+fn bpf<T>(command: u32, attribute: &mut T) -> io::Result<c_long> {
+    // SAFETY: `attribute` is a live, fully initialised structure of the size given; pointers inside it refer to
+    // variables of the caller that outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn address_of<T>(value: &T) -> u64 {
+    std::ptr::from_ref(value) as u64
+}
+
+/// Reads the value at `key`; `None` if there is none. For socket storage the key is the socket's descriptor.
+pub fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let value = V::default();
+    let mut attribute =
+        ElementAttribute { map_fd: raw(map), key: address_of(key), value: address_of(&value), ..Default::default() };
+    match bpf(MAP_LOOKUP_ELEM, &mut attribute) {
+        // The kernel wrote through the address: read it as memory that changed behind the compiler's back.
+        // SAFETY: `value` is a live, initialised `V`.
+        Ok(_) => Ok(Some(unsafe { std::ptr::read_volatile(&raw const value) })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sums a counter of a per-CPU array over all CPUs.
+pub fn lookup_per_cpu(map: BorrowedFd<'_>, index: u32, cpus: usize) -> io::Result<u64> {
+    let mut values = vec![0_u64; cpus];
+    let mut attribute = ElementAttribute {
+        map_fd: raw(map),
+        key: address_of(&index),
+        value: values.as_mut_ptr() as u64,
+        ..Default::default()
+    };
+    bpf(MAP_LOOKUP_ELEM, &mut attribute)?;
+    Ok(values.iter().sum())
+}
+
+pub fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut attribute =
+        ElementAttribute { map_fd: raw(map), key: address_of(key), value: address_of(value), ..Default::default() };
+    bpf(MAP_UPDATE_ELEM, &mut attribute).map(drop)
+}
+
+pub fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let mut attribute = ElementAttribute { map_fd: raw(map), key: address_of(key), ..Default::default() };
+    bpf(MAP_DELETE_ELEM, &mut attribute).map(drop)
+}
+
+/// All keys of a map, in the kernel's order.
+pub fn keys<K: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<K>> {
+    let mut found: Vec<K> = Vec::new();
+    loop {
+        let next = MaybeUninit::<K>::zeroed();
+        let mut attribute = ElementAttribute {
+            map_fd: raw(map),
+            key: found.last().map_or(0, address_of),
+            value: address_of(&next),
+            ..Default::default()
+        };
+        match bpf(MAP_GET_NEXT_KEY, &mut attribute) {
+            // SAFETY: zeroed, then filled by the kernel; every bit pattern of a `Plain` is valid.
+            Ok(_) => found.push(unsafe { std::ptr::read_volatile(next.as_ptr()) }),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Attaches `program` beside those of others, or in the place of `replaced`, atomically.
+pub fn attach(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    attach_type: u32,
+    replaced: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut attribute = AttachAttribute {
+        target_fd: raw(cgroup),
+        program_fd: raw(program),
+        attach_type,
+        flags: F_ALLOW_MULTI | if replaced.is_some() { F_REPLACE } else { 0 },
+        replace_fd: replaced.map_or(0, raw),
+    };
+    bpf(PROG_ATTACH, &mut attribute).map(drop)
+}
+
+pub fn detach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32) -> io::Result<()> {
+    let mut attribute =
+        AttachAttribute { target_fd: raw(cgroup), program_fd: raw(program), attach_type, ..Default::default() };
+    bpf(PROG_DETACH, &mut attribute).map(drop)
+}
+
+/// The ids of the programs attached to this very cgroup.
+pub fn attached(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0_u32; 64];
+    let mut attribute = QueryAttribute {
+        target_fd: raw(cgroup),
+        attach_type,
+        program_ids: ids.as_mut_ptr() as u64,
+        program_count: 64,
+        ..Default::default()
+    };
+    bpf(PROG_QUERY, &mut attribute)?;
+    ids.truncate(attribute.program_count as usize);
+    Ok(ids)
+}
+
+pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let fd = bpf(PROG_GET_FD_BY_ID, &mut IdAttribute { id, ..Default::default() })?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The name a program was loaded under (at most 15 bytes).
+pub fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
+    // struct bpf_prog_info; the name is at byte 64, and the kernel fills no more than it is given room for.
+    let mut info = [0_u8; 128];
+    let mut attribute = InfoAttribute { fd: raw(program), length: 128, info: info.as_mut_ptr() as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    let name = &info[64..80];
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+}

@@ -1,0 +1,61 @@
+//! The Python module. Everything behind it knows no Python.
+
+mod core;
+mod hooks;
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::{keys, privilege, socket_diagnostics};
+
+create_exception!(kube_gateway._native, NativeError, PyException, "The kernel or a library refused something.");
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        NativeError::new_err((error.to_string(), error.errno()))
+    }
+}
+
+impl Error {
+    fn from_io(what: &str, source: std::io::Error) -> PyErr {
+        Self::Io { what: what.to_owned(), source }.into()
+    }
+}
+
+#[pyfunction]
+fn create_key_and_request() -> PyResult<(String, String)> {
+    Ok(keys::create_key_and_request()?)
+}
+
+#[pyfunction]
+fn drop_privileges() -> PyResult<()> {
+    Ok(privilege::drop_privileges(crate::kernel::version()?)?)
+}
+
+#[pyfunction]
+fn connections() -> PyResult<Vec<u8>> {
+    let found = socket_diagnostics::connections().map_err(|e| Error::from_io("cannot list connections", e))?;
+    serde_json::to_vec(&found).map_err(|error| Error::message(error.to_string()).into())
+}
+
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
+fn destroy_connections(cookies: Vec<u64>) -> PyResult<usize> {
+    socket_diagnostics::destroy(&cookies).map_err(|e| Error::from_io("cannot end connections", e))
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("NativeError", module.py().get_type::<NativeError>())?;
+    module.add_class::<core::Core>()?;
+    module.add_class::<hooks::Hooks>()?;
+    module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
+    module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
+    module.add_function(wrap_pyfunction!(connections, module)?)?;
+    module.add_function(wrap_pyfunction!(destroy_connections, module)?)?;
+    module.add_function(wrap_pyfunction!(hooks::has_hooks, module)?)?;
+    module.add_function(wrap_pyfunction!(hooks::remove_hooks, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+"""The native core: eBPF hooks, tunnel and relay, socket diagnostics. See `native/` for the Rust side."""
+
+class NativeError(Exception):
+    """The kernel or a library refused something; `args` are a sentence and the kernel's error number or None."""
+
+class Hooks:
+    """The eBPF programs of one pod, loaded. They stay attached when this object or its process ends."""
+
+    def __init__(self) -> None:
+        """Load and verify all programs. Raises NativeError with the verifier's words. Needs CAP_BPF and CAP_NET_ADMIN."""
+    def configure(
+        self,
+        *,
+        gateway_cgroups: list[int],
+        capture: bool,
+        strict: bool,
+        addresses: list[str],
+        rules: list[tuple[str, int, bool]],
+        excluded_ports: list[int],
+        stale_after: float,
+    ) -> None:
+        """Set what is captured. `gateway_cgroups` are inode numbers of cgroup directories (at most 4); a rule is
+        (address, prefix length, captured), the longest prefix decides; `stale_after` is seconds without a sign of life
+        of the worker after which it counts as hung. The pod's own addresses and loopback are never captured."""
+    def mark_listener(self, socket: int, /) -> None:
+        """Tell the hooks that this listener on port 18000 is the gateway's own."""
+    def attach(self, cgroup: str, /) -> None:
+        """Attach to the cgroup, in the place of what an earlier gateway left there."""
+    def shared_maps(self) -> dict[str, int]:
+        """Descriptors of the maps that a worker needs; valid as long as this object."""
+    def counters(self) -> dict[str, int]:
+        """`hook_*` counters since loading."""
+
+def has_hooks(cgroup: str, /) -> int:
+    """How many programs of kube-gateway are attached to this cgroup."""
+
+def remove_hooks(cgroup: str, /) -> int:
+    """Detach all programs of kube-gateway from this cgroup and return how many there were."""
+
+class Core:
+    """The data path, on threads of its own. Descriptors given to it are its own from then on."""
+
+    def __init__(self, *, addresses: list[str], maps: dict[str, int], threads: int) -> None:
+        """Start the threads. `addresses` are the pod's own, `maps` those of `Hooks.shared_maps`."""
+    def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
+        """Use this certificate from the next session on; streams under an older one run on. All PEM."""
+    def configure(self, *, mode: str, debug: bool) -> None:
+        """`mode` is `off`, `permissive` or `strict`."""
+    def listen(self, kind: str, socket: int, /) -> None:
+        """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
+    def stop_listening(self, kind: str, /) -> None:
+        """Close the listeners of this kind."""
+    def next_query(self, timeout: float) -> str | None:
+        """Wait up to `timeout` seconds for the address of a peer that the watcher shall be asked about."""
+    def answer(self, address: str, enrolled: bool) -> None:
+        """The watcher's answer to a query."""
+    def drain(self) -> None:
+        """Take no new tunnels and let streams finish."""
+    def active(self) -> int:
+        """Application connections and accepted sessions that have not ended."""
+    def snapshot(self) -> bytes:
+        """A `GatewaySnapshot` as JSON."""
+
+def create_key_and_request() -> tuple[str, str]:
+    """A new ECDSA P-256 key (PKCS #8 PEM) and a signing request for it (PEM, RFC 2986) that names nobody."""
+
+def drop_privileges() -> None:
+    """Become nobody, without capabilities and without a way back. To be called while the process has one thread."""
+
+def connections() -> bytes:
+    """Established TCP connections of this network namespace as a JSON array of objects with `cookie`, `local_address`,
+    `local_port`, `remote_address`, `remote_port`, `idle` (seconds) and `cgroup` (inode number, 0 unknown)."""
+
+def destroy_connections(cookies: list[int], /) -> int:
+    """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""

@@ -1,0 +1,127 @@
+"""What a gateway and its watcher say to each other.
+
+One JSON object a line over a stream that both sides have authenticated. Every message is a tagged struct; an unknown tag
+or field is an error of the sender, so both ends notice a mismatch of versions at once instead of guessing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
+from kube_gateway.model.settings import Settings
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """Base of all messages; the tag is the class name under the key `type`."""
+
+
+# Gateway to watcher.
+
+
+class Hello(_Message, frozen=True):
+    """First message of a connection: which pod's gateway this is, and of which generation."""
+
+    pod: str
+    uid: str
+    generation: int
+    version: str
+
+
+class CertificateRequest(_Message, frozen=True):
+    """A PEM certificate signing request; only its public key counts, the watcher decides every name."""
+
+    csr: str
+
+
+class Report(_Message, frozen=True):
+    """Sent every second and after each change: state of the gateway and its counters.
+
+    `state` is `starting`, `ready`, `draining`. `settings_revision` is the revision last applied.
+    `certificate_expires` is seconds since the epoch, 0 while there is none.
+    """
+
+    state: str
+    settings_revision: int
+    certificate_expires: float
+    clear_connections: tuple[ClearConnection, ...]
+    snapshot: GatewaySnapshot
+
+
+class PeerQuery(_Message, frozen=True):
+    """Is the workload at `address` enrolled with encryption on?"""
+
+    address: str
+
+
+# Watcher to gateway.
+
+
+class Configure(_Message, frozen=True):
+    """The settings in force. `addresses` are the pod's own; `revision` grows by one with each change."""
+
+    revision: int
+    addresses: tuple[str, ...]
+    settings: Settings
+
+
+class Certificate(_Message, frozen=True):
+    """A certificate chain for the requested key, and the trust bundle, both PEM.
+
+    `expires` is seconds since the epoch. `trust_generation` changes when the set of trusted roots does. `spiffe_id` and
+    `trust_domain` are what peers see.
+    """
+
+    expires: float
+    chain: str
+    trust_bundle: str
+    trust_generation: int
+    spiffe_id: str
+    trust_domain: str
+
+
+class PeerAnswer(_Message, frozen=True):
+    """Answers `PeerQuery`."""
+
+    address: str
+    enrolled: bool
+
+
+class Flush(_Message, frozen=True):
+    """End these connections (kernel socket cookies from `Report.clear_connections`)."""
+
+    cookies: tuple[int, ...]
+
+
+class Leave(_Message, frozen=True):
+    """Undo the hooks, let connections finish for at most `grace` seconds, exit 0."""
+
+    grace: float
+
+
+FromGateway = Hello | CertificateRequest | Report | PeerQuery
+FromWatcher = Configure | Certificate | PeerAnswer | Flush | Leave
+Line = Annotated[bytes, "one JSON object and a newline"]
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: FromGateway | FromWatcher) -> Line:
+    """Return the line that carries `message`."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_from_gateway(line: bytes) -> FromGateway:
+    """Parse a line of a gateway. Raises `msgspec.DecodeError` (a `ValueError`) when it is not one of its messages."""
+    return _from_gateway.decode(line)
+
+
+def decode_from_watcher(line: bytes) -> FromWatcher:
+    """Parse a line of the watcher. Raises `msgspec.DecodeError` (a `ValueError`) when it is not one of its messages."""
+    return _from_watcher.decode(line)
+
+
+_from_gateway: msgspec.json.Decoder[FromGateway] = msgspec.json.Decoder(FromGateway)
+_from_watcher: msgspec.json.Decoder[FromWatcher] = msgspec.json.Decoder(FromWatcher)

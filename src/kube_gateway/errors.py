@@ -1,0 +1,50 @@
+"""The one error tree.
+
+Everything that a person can be told derives from `KubeGatewayError`: what was tried and found (`message`), and what to
+do next (`hint`). The command line prints both on one line each and turns the class into an exit code.
+
+    KubeGatewayError            exit 1
+    +-- UsageError              exit 2: the command or a value in it is wrong
+    |   +-- InvalidAnnotation
+    +-- EnvironmentProblem      exit 1: this machine lacks something (privilege, kernel, cgroup2, a program)
+    +-- IdentityError           exit 1: certificate authority, certificate or key
+    +-- LocalModeError          exit 1: local pods and their manager
+    +-- CaptureError            exit 1: the wire could not be observed completely
+"""
+
+
+class KubeGatewayError(Exception):
+    """Base of all errors meant for a person: one sentence of what went wrong and one of what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KubeGatewayError):
+    """The command, or a value given to it, is wrong."""
+
+    exit_code = 2
+
+
+class InvalidAnnotation(UsageError):
+    """An annotation's key is unknown or its value is not one of those allowed."""
+
+
+class EnvironmentProblem(KubeGatewayError):
+    """This machine lacks something that is needed: a privilege, a kernel feature, a program."""
+
+
+class IdentityError(KubeGatewayError):
+    """A certificate authority, certificate or key is missing, unreadable or refused."""
+
+
+class LocalModeError(KubeGatewayError):
+    """Local pods or their manager are not in the state that the command needs."""
+
+
+class CaptureError(KubeGatewayError):
+    """The wire could not be observed completely, so nothing can be concluded from the capture."""

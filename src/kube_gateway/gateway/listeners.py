@@ -1,0 +1,83 @@
+"""The gateway's listening sockets. They belong to the supervisor, so that connections wait for a worker that restarts."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+from kube_gateway.errors import EnvironmentProblem
+from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, TLS_TUNNEL_PORT
+
+_BACKLOG = 4096
+_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+_TUNNEL_PORT = {"tls": TLS_TUNNEL_PORT, "plain": PLAIN_TUNNEL_PORT}
+
+
+class Listeners:
+    """Open listeners by kind: `redirect`, `tls`, `plain`."""
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self._addresses = tuple(addresses)
+        self._open: dict[str, tuple[socket.socket, ...]] = {}
+
+    def open(self, kind: str) -> tuple[socket.socket, ...]:
+        """Return the listeners of `kind`, opening them if need be: all of them or none.
+
+        Raises `EnvironmentProblem` when another process of the pod has the port.
+        """
+        if kind not in self._open:
+            opened: list[socket.socket] = []
+            try:
+                for family, address, port in self._wanted(kind):
+                    opened.append(_listen(family, address, port))
+            except BaseException:
+                for listener in opened:
+                    listener.close()
+                raise
+            self._open[kind] = tuple(opened)
+        return self._open[kind]
+
+    def get(self, kind: str) -> tuple[socket.socket, ...]:
+        """The open listeners of `kind`, perhaps none."""
+        return self._open.get(kind, ())
+
+    def kinds(self) -> tuple[str, ...]:
+        """Which kinds are open."""
+        return tuple(self._open)
+
+    def close(self, kind: str) -> None:
+        """Close the listeners of `kind`."""
+        for listener in self._open.pop(kind, ()):
+            listener.close()
+
+    def _wanted(self, kind: str) -> list[tuple[socket.AddressFamily, str, int]]:
+        families = {
+            address: socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
+            for address in self._addresses
+        }
+        if kind == "redirect":
+            return [(family, _LOOPBACK[family], REDIRECT_PORT) for family in dict.fromkeys(families.values())]
+        return [(family, address, _TUNNEL_PORT[kind]) for address, family in families.items()]
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        # A connection of an earlier gateway that lingers in TIME_WAIT must not keep this one from starting.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise EnvironmentProblem(
+                f"port {port} on {address} is taken by another process of the pod",
+                hint=f"ports {REDIRECT_PORT}, {PLAIN_TUNNEL_PORT} and {TLS_TUNNEL_PORT} belong to the gateway: "
+                "move the application to another port",
+            ) from None
+        raise EnvironmentProblem(f"cannot listen on {address} port {port}: {error.strerror}") from error
+    return listener

@@ -1,0 +1,318 @@
+"""The supervisor: what lives as long as the gateway.
+
+It holds the listeners and the hooks, so a worker that dies is replaced while connections wait; it holds the identity, and
+has it renewed at half its life; it does what the watcher says. The order of a start is what keeps every new connection
+whole: identity, listeners, worker, and only then the hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+
+from kube_gateway import __version__, _native
+from kube_gateway.control import messages as control
+from kube_gateway.errors import EnvironmentProblem, KubeGatewayError
+from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.certificate import CertificateKeeper
+from kube_gateway.gateway.environment import GatewayEnvironment
+from kube_gateway.gateway.hook_settings import configure_hooks
+from kube_gateway.gateway.inventory import clear_connections
+from kube_gateway.gateway.listeners import Listeners
+from kube_gateway.gateway.logs import set_debug
+from kube_gateway.gateway.watcher_link import WatcherLink
+from kube_gateway.gateway.worker_process import WorkerProcess, start_message
+from kube_gateway.model.flow import GatewaySnapshot
+
+_log = logging.getLogger("supervisor")
+
+_REPORT_EVERY = 1.0
+_TERM_GRACE = 30.0
+_DRAIN_POLL = 0.1
+
+
+class Supervisor:
+    """Runs the gateway of one pod until it is told to leave."""
+
+    def __init__(self, environment: GatewayEnvironment) -> None:
+        self._environment = environment
+        self._gateway_cgroup = _inode(environment)
+        self._hooks = _native.Hooks()
+        self._settings: control.Configure | None = None
+        self._listeners: Listeners | None = None
+        self._state = "starting"
+        self._attached = False
+        self._snapshot = GatewaySnapshot()
+        self._active = 0
+        self._states_seen = 0
+        self._ended: asyncio.Future[None] | None = None
+        self._drain_task: asyncio.Task[None] | None = None
+        self._certificate = CertificateKeeper(request=self._send_request, use=self._use_identity)
+        self._link = WatcherLink(
+            environment.control,
+            hello=self._hello,
+            on_connect=self._certificate.connected,
+            on_message=self._from_watcher,
+        )
+        self._worker = WorkerProcess(
+            on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
+        )
+        self._worker_task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate)
+        tasks = [
+            asyncio.create_task(self._link.run()),
+            asyncio.create_task(self._report_forever()),
+            asyncio.create_task(self._certificate.run()),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
+        try:
+            await self._ended
+        finally:
+            for task in [*tasks, *filter(None, (self._worker_task, self._drain_task))]:
+                task.cancel()
+            await asyncio.gather(*tasks, *filter(None, (self._worker_task,)), return_exceptions=True)
+
+    # What the watcher says.
+
+    def _from_watcher(self, message: control.FromWatcher) -> None:
+        try:
+            match message:
+                case control.Configure():
+                    self._configure(message)
+                case control.Certificate():
+                    self._certificate.issued(message)
+                case control.PeerAnswer():
+                    self._worker.send(messages.Answer(address=message.address, enrolled=message.enrolled))
+                case control.Flush():
+                    ended = _native.destroy_connections(list(message.cookies))
+                    _log.info("ended %d connections that were in clear", ended)
+                case control.Leave():
+                    self._begin_drain(message.grace, leaving=True)
+        except (KubeGatewayError, _native.NativeError) as error:
+            self._fail(error)
+
+    def _configure(self, message: control.Configure) -> None:
+        if self._state == "draining":
+            return
+        set_debug(debug=message.settings.debug)
+        first = self._settings is None
+        self._settings = message
+        if self._listeners is None:
+            self._listeners = Listeners(message.addresses)
+        wanted = "tls" if message.settings.encrypting else "plain"
+        unwanted = "plain" if wanted == "tls" else "tls"
+        self._configure_hooks(capture=True)
+        for kind in ("redirect", wanted):
+            if kind not in self._listeners.kinds():
+                self._open(self._listeners, kind)
+        self._send_mode()
+        if unwanted in self._listeners.kinds():
+            self._listeners.close(unwanted)
+            self._worker.send(messages.StopListening(kind=unwanted))
+        if first:
+            _log.info("settings: encryption %s", message.settings.encryption)
+        else:
+            _log.info("settings changed: encryption %s", message.settings.encryption)
+            self._report()
+
+    def _open(self, listeners: Listeners, kind: str) -> None:
+        for listener in listeners.open(kind):
+            if kind == "redirect":
+                self._hooks.mark_listener(listener.fileno())
+            self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
+
+    # Identity.
+
+    def _send_request(self, request: str) -> bool:
+        return self._link.send(control.CertificateRequest(csr=request))
+
+    def _use_identity(self) -> None:
+        if self._worker_task is None:
+            self._worker_task = asyncio.create_task(self._worker.run())
+            self._worker_task.add_done_callback(self._task_ended)
+        else:
+            self._send_identity()
+
+    # The worker.
+
+    def _brief_worker(self, worker: WorkerProcess) -> None:
+        """Tell a new worker everything; its `Ready` comes when all of it is in effect."""
+        assert self._settings is not None and self._listeners is not None  # noqa: S101 - the watcher spoke first
+        worker.send(*start_message(self._settings.addresses, self._hooks.shared_maps()))
+        self._send_identity()
+        self._send_mode()
+        for kind in self._listeners.kinds():
+            for listener in self._listeners.get(kind):
+                worker.send(messages.Listen(kind=kind), (listener.fileno(),))
+        if self._state == "draining":
+            worker.send(messages.Drain())
+        worker.send(messages.AreYouReady())
+
+    def _send_identity(self) -> None:
+        current = self._certificate.current
+        if current is not None:
+            self._worker.send(
+                messages.UseIdentity(
+                    chain=current.message.chain,
+                    key=current.key,
+                    trust_bundle=current.message.trust_bundle,
+                    trust_domain=current.message.trust_domain,
+                )
+            )
+
+    def _send_mode(self) -> None:
+        if self._settings is not None:
+            settings = self._settings.settings
+            self._worker.send(messages.SetMode(mode=settings.encryption, debug=settings.debug))
+
+    def _from_worker(self, message: messages.FromWorker) -> None:
+        match message:
+            case messages.State():
+                self._snapshot, self._active = message.snapshot, message.active
+                self._states_seen += 1
+            case messages.Query():
+                self._link.send(control.PeerQuery(address=message.address))
+            case messages.Failed():
+                _log.error("the worker: %s", message.reason)
+            case messages.Ready():
+                self._worker_ready()
+
+    def _worker_ready(self) -> None:
+        try:
+            if not self._attached:
+                self._hooks.attach(str(self._environment.cgroup))
+                self._attached = True
+        except _native.NativeError as error:
+            self._fail(error)
+            return
+        if self._state == "starting":
+            self._state = "ready"
+            _log.info("ready: generation %d of %s", self._environment.generation, self._environment.pod)
+        self._report()
+
+    def _worker_ended(self) -> None:
+        self._snapshot, self._active = GatewaySnapshot(), 0
+
+    # Leaving.
+
+    def _terminate(self) -> None:
+        strict = self._settings is not None and self._settings.settings.encryption == "strict"
+        self._begin_drain(_TERM_GRACE, leaving=not strict)
+
+    def _begin_drain(self, grace: float, *, leaving: bool) -> None:
+        """Let connections finish, then end. `leaving`: new ones go direct from now on, and the hooks go at the end; if
+        not (a strict pod's gateway is being stopped), the hooks stay and refuse."""
+        if self._state == "draining":
+            return
+        _log.info("leaving: old connections have %g s to finish", grace)
+        self._state = "draining"
+        try:
+            if leaving and self._settings is not None:
+                self._configure_hooks(capture=False)
+        except _native.NativeError as error:
+            self._fail(error)
+            return
+        if self._listeners is not None:
+            for kind in ("tls", "plain"):
+                self._listeners.close(kind)
+        self._worker.send(messages.Drain())
+        self._drain_task = asyncio.create_task(self._drain(grace, leaving=leaving))
+        self._drain_task.add_done_callback(self._task_ended)
+        self._report()
+
+    async def _drain(self, grace: float, *, leaving: bool) -> None:
+        deadline = time.monotonic() + grace
+        if self._worker_task is not None:
+            # One whole report after the drain began, so that what is still under way has been counted.
+            seen = self._states_seen + 2
+            while time.monotonic() < deadline and not (self._states_seen >= seen and self._active == 0):
+                await asyncio.sleep(_DRAIN_POLL)
+        if self._active:
+            _log.warning("%d connections did not finish in time and are reset", self._active)
+        if leaving and self._attached:
+            _native.remove_hooks(str(self._environment.cgroup))
+            self._attached = False
+        _log.info("left")
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    # Reporting, failing.
+
+    def _configure_hooks(self, *, capture: bool) -> None:
+        if self._settings is not None:
+            configure_hooks(
+                self._hooks,
+                self._settings.settings,
+                addresses=self._settings.addresses,
+                gateway_cgroup=self._gateway_cgroup,
+                capture=capture,
+            )
+
+    def _hello(self) -> control.Hello:
+        environment = self._environment
+        return control.Hello(
+            pod=environment.pod,
+            uid=environment.uid,
+            generation=environment.generation,
+            version=__version__,
+        )
+
+    def _report(self) -> None:
+        if self._settings is None or not self._link.connected:
+            return
+        try:
+            clear = clear_connections(own_addresses=self._settings.addresses, gateway_cgroup=self._gateway_cgroup)
+            counters = {**self._snapshot.counters, **self._hooks.counters()}
+        except _native.NativeError as error:
+            _log.error("%s", error.args[0])
+            return
+        self._link.send(
+            control.Report(
+                state=self._state,
+                settings_revision=self._settings.revision,
+                certificate_expires=self._certificate.expires,
+                clear_connections=clear,
+                snapshot=GatewaySnapshot(counters=counters, peers=self._snapshot.peers),
+            )
+        )
+
+    async def _report_forever(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(_REPORT_EVERY)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(error)
+
+
+def _inode(environment: GatewayEnvironment) -> int:
+    """The number of the gateway's own cgroup, by which the hooks tell its sockets from the application's."""
+    own = environment.gateway_cgroup
+    try:
+        members = (own / "cgroup.procs").read_text().split()
+        inode = own.stat().st_ino
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot read the gateway's cgroup {own}: {error.strerror}", hint="is cgroup2 mounted?"
+        ) from error
+    if str(os.getpid()) not in members:
+        raise EnvironmentProblem(
+            f"this process is not in the gateway's cgroup {own}",
+            hint="the gateway is started by its watcher, in a cgroup of its own",
+        )
+    return inode

@@ -1,0 +1,120 @@
+"""The worker: the process that holds the connections.
+
+It gives up every privilege before it takes the first connection; what it needs of the kernel it gets as descriptors. It
+knows nothing but what the supervisor tells it, and ends with it. Started by the supervisor as
+`python -m kube_gateway.gateway.worker FD`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+
+import msgspec
+
+from kube_gateway import _native
+from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.logs import set_debug, start_logging
+from kube_gateway.model.flow import GatewaySnapshot
+
+_STATE_EVERY = 1.0
+_log = logging.getLogger("worker")
+_snapshot = msgspec.json.Decoder(GatewaySnapshot)
+
+
+class Worker:
+    """Applies the supervisor's messages to the native core."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._core: _native.Core | None = None
+
+    def run(self) -> None:
+        """Serve until the supervisor ends."""
+        due = time.monotonic()
+        while True:
+            if time.monotonic() >= due:
+                self._report()
+                due = time.monotonic() + _STATE_EVERY
+            self._channel.settimeout(max(due - time.monotonic(), 0.001))
+            try:
+                packet, descriptors, _, _ = socket.recv_fds(self._channel, messages.PACKET, messages.MOST_DESCRIPTORS)
+            except TimeoutError:
+                continue
+            if not packet:
+                return
+            try:
+                self._apply(messages.to_worker.decode(packet), descriptors)
+            except (_native.NativeError, ValueError) as error:
+                reason = str(error.args[0] if error.args else error)
+                messages.send(self._channel, messages.Failed(reason=reason))
+
+    def _apply(self, message: messages.ToWorker, descriptors: list[int]) -> None:
+        if isinstance(message, messages.Start):
+            self._start(message, descriptors)
+            return
+        core = self._core
+        if core is None:
+            raise ValueError(f"{type(message).__name__} before Start")
+        match message:
+            case messages.UseIdentity():
+                core.set_identity(
+                    chain=message.chain,
+                    key=message.key,
+                    trust_bundle=message.trust_bundle,
+                    trust_domain=message.trust_domain,
+                )
+            case messages.SetMode():
+                set_debug(debug=message.debug)
+                core.configure(mode=message.mode, debug=message.debug)
+            case messages.Listen():
+                for descriptor in descriptors:
+                    core.listen(message.kind, descriptor)
+            case messages.StopListening():
+                core.stop_listening(message.kind)
+            case messages.Answer():
+                core.answer(message.address, message.enrolled)
+            case messages.Drain():
+                core.drain()
+            case messages.AreYouReady():
+                messages.send(self._channel, messages.Ready())
+
+    def _start(self, message: messages.Start, descriptors: list[int]) -> None:
+        maps = dict(zip(message.maps, descriptors, strict=True))
+        self._core = _native.Core(addresses=list(message.addresses), maps=maps, threads=message.threads)
+        threading.Thread(target=self._forward_queries, args=(self._core,), daemon=True).start()
+
+    def _report(self) -> None:
+        if self._core is not None:
+            state = messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active())
+            messages.send(self._channel, state)
+
+    def _forward_queries(self, core: _native.Core) -> None:
+        while True:
+            address = core.next_query(60.0)
+            if address is not None:
+                messages.send(self._channel, messages.Query(address=address))
+
+
+def main() -> None:
+    """Entry point of the worker process."""
+    start_logging()
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        _native.drop_privileges()
+        Worker(channel).run()
+    except _native.NativeError as error:
+        _log.error("%s", error.args[0])
+        os._exit(1)
+    except (BrokenPipeError, ConnectionResetError):
+        _log.debug("the supervisor is gone")
+    # Without waiting for connections: whoever wanted them to finish has sent Drain and waited.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What supervisor and worker say to each other: one JSON message a packet of a unix socket, descriptors beside it."""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+
+from kube_gateway.model.flow import GatewaySnapshot
+
+PACKET = 256 * 1024
+MOST_DESCRIPTORS = 8
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    pass
+
+
+# Supervisor to worker.
+
+
+class Start(_Message, frozen=True):
+    """Begin. The descriptors beside it are the maps, in the order of `maps`."""
+
+    addresses: tuple[str, ...]
+    maps: tuple[str, ...]
+    threads: int
+
+
+class UseIdentity(_Message, frozen=True):
+    """Certificate chain, private key and trust bundle, PEM."""
+
+    chain: str
+    key: str
+    trust_bundle: str
+    trust_domain: str
+
+
+class SetMode(_Message, frozen=True):
+    """`off`, `permissive` or `strict`."""
+
+    mode: str
+    debug: bool
+
+
+class Listen(_Message, frozen=True):
+    """Accept on the descriptors beside it: `redirect`, `tls` or `plain`."""
+
+    kind: str
+
+
+class StopListening(_Message, frozen=True):
+    """Close the listeners of this kind."""
+
+    kind: str
+
+
+class Answer(_Message, frozen=True):
+    """The watcher's answer to a `Query`."""
+
+    address: str
+    enrolled: bool
+
+
+class Drain(_Message, frozen=True):
+    """Take no new tunnels and let streams finish."""
+
+
+class Ready(_Message, frozen=True):
+    """Everything that was sent before `AreYouReady` is in effect."""
+
+
+class AreYouReady(_Message, frozen=True):
+    """Asks for `Ready`."""
+
+
+# Worker to supervisor.
+
+
+class State(_Message, frozen=True):
+    """Sent each second. `active` counts application connections and accepted sessions that have not ended."""
+
+    snapshot: GatewaySnapshot
+    active: int
+
+
+class Query(_Message, frozen=True):
+    """Is the workload at `address` enrolled?"""
+
+    address: str
+
+
+class Failed(_Message, frozen=True):
+    """The worker cannot do what it was told."""
+
+    reason: str
+
+
+ToWorker = Start | UseIdentity | SetMode | Listen | StopListening | Answer | Drain | AreYouReady
+FromWorker = Ready | State | Query | Failed
+
+_encoder = msgspec.json.Encoder()
+to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+
+
+def send(channel: socket.socket, message: ToWorker | FromWorker, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one message, with descriptors that the other side gets copies of. Raises `OSError`."""
+    socket.send_fds(channel, [_encoder.encode(message)], descriptors)

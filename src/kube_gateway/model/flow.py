@@ -1,0 +1,52 @@
+"""What a gateway knows of its connections and peers, as it reports it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ClearConnection(msgspec.Struct, frozen=True, kw_only=True):
+    """An established TCP connection of the pod that crosses the network outside the tunnel.
+
+    Older than the gateway, excluded, or relayed in clear because the peer was not enrolled (`relayed`). Addresses are
+    textual; `cookie` is the kernel's socket cookie; `idle` is seconds since data last moved in either direction.
+    """
+
+    cookie: int
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    relayed: bool
+    idle: float
+
+
+class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway knows of one peer address.
+
+    `state` is `enrolled`, `clear` (not enrolled) or `refused` (its certificate was not accepted). `spiffe_id`, `cipher`
+    and `key_exchange` are those of the newest session, empty before the first; `certificate_expires` is seconds since
+    the epoch. The counters are streams (one application connection each) in both directions.
+    """
+
+    address: str
+    state: str
+    spiffe_id: str = ""
+    cipher: str = ""
+    key_exchange: str = ""
+    certificate_expires: float = 0
+    tunnelled: int = 0
+    clear: int = 0
+    refused: int = 0
+
+
+class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since the worker's start, and all peers in use. Bytes are application payload.
+
+    `counters` has at least: `streams_outbound`, `streams_inbound`, `streams_active`, `bytes_sent`, `bytes_received`,
+    `sessions_dialled`, `sessions_accepted`, `sessions_active`, `sessions_pooled`, `clear_outbound`, `refused_outbound`,
+    `denied_inbound`, `malformed_inbound`, `handshakes_failed`, and `hook_*` counters of the kernel side.
+    """
+
+    counters: dict[str, int] = {}
+    peers: tuple[PeerReport, ...] = ()
