@@ -7,7 +7,8 @@ from synthetic import CLIENT, SERVER, answer, ethernet, handshake, ipv4, request
 
 from kube_gateway.errors import CaptureError
 from kube_gateway.observe.pcap import Frame, PcapWriter
-from kube_gateway.observe.proof import Sighting, examine
+from kube_gateway.observe.proof import Sighting, classify, examine
+from kube_gateway.observe.streams import Flow, Stream
 
 SECRET = b"5f2c9d7e11aa48b09c3f6d2e7b8a9c01"
 HELLO = b"\x16\x03\x01\x00\x05hello"
@@ -102,15 +103,12 @@ def test_tls_joined_within_a_record(cut: int, rest: int, tmp_path_factory: pytes
 
 @given(st.binary(min_size=3, max_size=300).filter(lambda data: data[1:2] != b"\x03"))
 def test_other_bytes_from_the_start_are_not_tls(data: bytes) -> None:
-    from kube_gateway.observe.proof import classify
-    from kube_gateway.observe.streams import Flow, Stream
-
     flow = Flow(CLIENT, 40000, SERVER, 9000)
     assert classify(Stream(flow=flow, runs=(data,), time=0, from_start=True)) == "plain"
 
 
 def test_not_seen_means_nothing_when_packets_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(CaptureError, match="lacks 3 packets.*secret"):
+    with pytest.raises(CaptureError, match=r"lacks 3 packets.*secret"):
         _examine(tmp_path, request(b"nothing"), dropped=3)
     assert _examine(tmp_path, request(SECRET), dropped=3).seen("secret")
 

@@ -119,6 +119,7 @@ class Supervisor:
         if unwanted in self._listeners.kinds():
             self._listeners.close(unwanted)
             self._worker.send(messages.StopListening(kind=unwanted))
+        self._start_worker()
         if first:
             _log.info("settings: encryption %s", message.settings.encryption)
         else:
@@ -137,17 +138,22 @@ class Supervisor:
         return self._link.send(control.CertificateRequest(csr=request))
 
     def _use_identity(self) -> None:
-        if self._worker_task is None:
+        if self._worker_task is not None:
+            self._send_identity()
+        self._start_worker()
+
+    def _start_worker(self) -> None:
+        """Start it once settings and identity are both there, in whichever order they came."""
+        if self._worker_task is None and self._settings is not None and self._certificate.current is not None:
             self._worker_task = asyncio.create_task(self._worker.run())
             self._worker_task.add_done_callback(self._task_ended)
-        else:
-            self._send_identity()
 
     # The worker.
 
     def _brief_worker(self, worker: WorkerProcess) -> None:
         """Tell a new worker everything; its `Ready` comes when all of it is in effect."""
-        assert self._settings is not None and self._listeners is not None  # noqa: S101 - the watcher spoke first
+        if self._settings is None or self._listeners is None:
+            raise RuntimeError("a worker was started before its settings were known")
         worker.send(*start_message(self._settings.addresses, self._hooks.shared_maps()))
         self._send_identity()
         self._send_mode()

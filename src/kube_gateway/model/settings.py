@@ -7,7 +7,7 @@ understood is an error, never a silent default: a typing mistake in `encrypt` mu
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -76,7 +76,7 @@ def settings_from_annotations(annotations: Mapping[str, str]) -> Settings:
     return msgspec.convert({**values, "wanted": bool(enabled) and "encryption" in values}, Settings)
 
 
-def _choice(choices: Mapping[str, object]):  # type: ignore[no-untyped-def]
+def _choice(choices: Mapping[str, object]) -> Callable[[str, str], object]:
     def parse(key: str, text: str) -> object:
         if text not in choices:
             raise InvalidAnnotation(
@@ -113,7 +113,7 @@ def _ports(key: str, text: str) -> tuple[int, ...]:
     return tuple(ports)
 
 
-_PARSERS = {
+_PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "encrypt": ("encryption", _choice(_ENCRYPTION)),
     "netflush": ("flush", _choice(_FLUSH)),
     "endpoint": ("accept_only", _choice(_BOOLEAN)),

@@ -170,12 +170,15 @@ def _run(interface: str, output: Path, limit: int) -> CaptureSummary:
 
 def _open_socket(interface: str) -> socket.socket:
     """Return a socket that queues the frames of `interface`, in both directions, from now on."""
-    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # 0: nothing is queued before it is bound
+    # A socket made with a protocol takes every interface at once; one without queues nothing until it is bound.
+    protocol = socket.htons(_ETH_P_ALL) if interface == ANY_INTERFACE else 0
+    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, protocol)
     try:
         packets.setblocking(False)
         packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         packets.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        packets.bind(("" if interface == ANY_INTERFACE else interface, _ETH_P_ALL))
+        if interface != ANY_INTERFACE:
+            packets.bind((interface, _ETH_P_ALL))
     except BaseException:
         packets.close()
         raise

@@ -1,0 +1,55 @@
+"""`kube-gateway ca`: create and look at the certificate authority."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here",
+    help="Where ca.crt and ca.key are.",
+)
+
+
+@click.group()
+def command() -> None:
+    """The certificate authority."""
+
+
+@command.command()
+@_DIRECTORY
+@click.option("--trust-domain", default="cluster.local", show_default=True, help="First part of every SPIFFE id.")
+def create(directory: Path, trust_domain: str) -> None:
+    """Create a root certificate and its key; never over existing ones."""
+    from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority
+
+    authority = create_authority(directory, trust_domain=trust_domain)
+    click.echo(f"certificate  {directory / CERTIFICATE_FILE}")
+    click.echo(f"key          {directory / KEY_FILE} (keep it secret: whoever has it can be any workload)")
+    click.echo(f"sha256       {authority.fingerprint}")
+
+
+@command.command()
+@_DIRECTORY
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def show(directory: Path, output: str) -> None:
+    """Show the authority and check that it is sound."""
+    from kube_gateway.cli.output import print_json
+    from kube_gateway.identity.authority import load_authority
+
+    authority = load_authority(directory)
+    facts = {
+        "trust_domain": authority.trust_domain,
+        "sha256": authority.fingerprint,
+        "not_before": f"{authority.certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "not_after": f"{authority.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    if output == "json":
+        print_json(facts)
+    else:
+        for name, value in facts.items():
+            click.echo(f"{name.replace('_', ' '):<13} {value}")

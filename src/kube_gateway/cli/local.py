@@ -1,0 +1,248 @@
+"""`kube-gateway local`: the product on this machine, without a cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kube_gateway.errors import LocalModeError, UsageError
+
+if TYPE_CHECKING:
+    from kube_gateway.local.api import PodView
+    from kube_gateway.local.client import LocalClient
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHORTEST_LIFE, _LONGEST_LIFE = 5.0, 30 * 86400.0
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a length of time like 90s, 30m or 1h", param, ctx)
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if not _SHORTEST_LIFE <= seconds <= _LONGEST_LIFE:
+            self.fail(f"{value} is not between 5s and 30d", param, ctx)
+        return seconds
+
+
+@click.group()
+@click.option(
+    "--instance",
+    envvar="KUBE_GATEWAY_INSTANCE",
+    default="local",
+    show_default=True,
+    help="Instances do not see each other (or KUBE_GATEWAY_INSTANCE).",
+)
+@click.pass_context
+def command(ctx: click.Context, instance: str) -> None:
+    """Pods on this machine, without a cluster.
+
+    A pod is a network namespace on a bridge, a cgroup, and its processes.
+    """
+    from kube_gateway.local.instance import Instance
+
+    ctx.obj = Instance(instance)
+
+
+def _client(ctx: click.Context) -> LocalClient:
+    from kube_gateway.local.client import LocalClient
+
+    return LocalClient(ctx.obj.name)
+
+
+_LIFE = click.option(
+    "--certificate-life", type=_Duration(), default="1h", show_default=True, help="Of the gateways' certificates."
+)
+
+
+@command.command()
+@_LIFE
+@click.pass_context
+def up(ctx: click.Context, certificate_life: float) -> None:
+    """Start, or find what a manager that died has left."""
+    from kube_gateway.local.lifecycle import up as start
+
+    if start(ctx.obj, certificate_life=certificate_life):
+        click.echo(f"local mode {ctx.obj.name!r} is up", err=True)
+    else:
+        click.echo(f"local mode {ctx.obj.name!r} was up already", err=True)
+
+
+@command.command()
+@click.pass_context
+def down(ctx: click.Context) -> None:
+    """End all pods and remove everything."""
+    from kube_gateway.local.lifecycle import down as remove
+
+    if remove(ctx.obj):
+        click.echo(f"local mode {ctx.obj.name!r} is down, nothing is left of it", err=True)
+    else:
+        click.echo(f"local mode {ctx.obj.name!r} was not up", err=True)
+
+
+@command.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="May be given many times.")
+@click.option("--service-account", default="default", show_default=True, help="Part of the pod's SPIFFE id.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.pass_context
+def run(
+    ctx: click.Context, name: str, annotations: tuple[str, ...], service_account: str, arguments: tuple[str, ...]
+) -> None:
+    """Start a pod."""
+    wanted, removed = _changes(annotations)
+    if removed:
+        raise UsageError("a new pod has no annotation to remove", hint="--annotation KEY=VALUE")
+    pod = _client(ctx).run(name, arguments, annotations=wanted, service_account=service_account)
+    click.echo(f"{pod.name} {' '.join(pod.addresses)}")
+
+
+@command.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE... KEY-...")
+@click.option("--wait", "timeout", type=float, default=15.0, show_default=True, help="Seconds; 0 does not wait.")
+@click.pass_context
+def annotate(ctx: click.Context, name: str, changes: tuple[str, ...], timeout: float) -> None:
+    """Change a pod's annotations, and wait until that is in effect.
+
+    KEY- removes one. kube-gateway.io/ may be left out.
+    """
+    wanted, removed = _changes(changes)
+    client = _client(ctx)
+    pod = client.annotate(name, wanted, remove=removed)
+    if timeout > 0 and pod.state == "running":
+        pod = client.wait_settled(name, timeout=timeout)
+    click.echo(f"{pod.name}: gateway {pod.gateway}, encryption {pod.encryption}", err=True)
+
+
+def _changes(items: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """What to set and what to remove, in kubectl's notation."""
+    wanted: dict[str, str] = {}
+    removed: list[str] = []
+    for item in items:
+        key, equals, value = item.partition("=")
+        if equals and key:
+            wanted[_full(key)] = value
+        elif not equals and item.endswith("-") and len(item) > 1:
+            removed.append(_full(item[:-1]))
+        else:
+            raise UsageError(f"{item!r} is neither KEY=VALUE nor KEY-", hint="encrypt=true sets, encrypt- removes")
+    both = sorted(set(wanted) & set(removed))
+    if both:
+        raise UsageError(f"{both[0]} is to be set and removed at once")
+    return wanted, removed
+
+
+def _full(key: str) -> str:
+    return key if "/" in key else f"kube-gateway.io/{key}"
+
+
+@command.command()
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def pods(ctx: click.Context, output: str) -> None:
+    """List the pods."""
+    from kube_gateway.cli.output import duration, print_json, print_table
+
+    found = _client(ctx).pods()
+    if output == "json":
+        print_json(found)
+        return
+    headings = ("NAME", "ADDRESS", "PIDS", "STATE", "GATEWAY", "ENCRYPT", "CLEAR", "AGE")
+    rows = [
+        (
+            pod.name,
+            ",".join(pod.addresses),
+            _pids(pod),
+            pod.state,
+            pod.gateway,
+            pod.encryption,
+            str(len(pod.report.clear_connections)) if pod.report else "-",
+            duration(time.time() - pod.created),
+        )
+        for pod in found
+    ]
+    print_table(headings, rows)
+    for pod in found:
+        if pod.problem:
+            click.echo(f"warning: {pod.name}: {pod.problem}", err=True)
+
+
+def _pids(pod: PodView) -> str:
+    shown = ",".join(str(pid) for pid in pod.pids[:3])
+    return (shown or "-") if len(pod.pids) <= 3 else f"{shown},+{len(pod.pids) - 3}"
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "-c", "--container", type=click.Choice(["app", "kube-gateway"]), default="app", show_default=True, help="Whose."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
+@click.pass_context
+def logs(ctx: click.Context, name: str, container: str, follow: bool) -> None:
+    """Print what a pod, or its gateway, has written."""
+    _client(ctx).pod(name)
+    path: Path = ctx.obj.log_of(name, container)
+    if not path.exists():
+        if container == "app":
+            raise LocalModeError(f"{path} is missing")
+        raise LocalModeError(f"{name} has had no gateway", hint=f"annotate it: {name} encrypt=true")
+    with path.open("rb") as log:
+        while True:
+            while piece := log.read(65536):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            if not follow or not path.exists():
+                return
+            time.sleep(0.2)
+
+
+@command.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.pass_context
+def execute(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
+    """Run a command in a pod, as its application would."""
+    import shutil
+
+    from kube_gateway.local.launch import in_pod
+
+    _client(ctx).pod(name)
+    if shutil.which(arguments[0]) is None:
+        raise UsageError(f"the command {arguments[0]!r} was not found", hint="give a program on the PATH")
+    line = in_pod(ctx.obj, name, arguments)
+    sys.stdout.flush()
+    os.execvp(line[0], line)  # noqa: S606 - becomes the command: input, output and exit code are its own
+
+
+@command.command()
+@click.argument("name")
+@click.pass_context
+def delete(ctx: click.Context, name: str) -> None:
+    """End a pod and remove everything of it."""
+    _client(ctx).delete(name)
+    click.echo(f"{name} is deleted", err=True)
+
+
+@command.command(hidden=True)
+@_LIFE
+@click.pass_context
+def manager(ctx: click.Context, certificate_life: float) -> None:
+    """Be the manager (started by up)."""
+    import datetime
+
+    from kube_gateway.gateway.logs import start_logging
+    from kube_gateway.local.manager import run_manager
+
+    start_logging()
+    run_manager(ctx.obj, certificate_life=datetime.timedelta(seconds=certificate_life))

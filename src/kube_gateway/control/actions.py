@@ -1,0 +1,54 @@
+"""What the watcher can do about what it sees. Carrying an action out twice is harmless."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kube_gateway.model.settings import Settings
+
+
+class _Action(msgspec.Struct, frozen=True, kw_only=True):
+    pod: str
+    """`namespace/name`."""
+
+
+class StartGateway(_Action, frozen=True):
+    """Put gateway number `generation` into the pod."""
+
+    generation: int
+
+
+class Configure(_Action, frozen=True):
+    """Send these settings to the pod's gateway."""
+
+    settings: Settings
+
+
+class Leave(_Action, frozen=True):
+    """Tell the gateway to undo its hooks, let connections finish for at most `grace` seconds, and end."""
+
+    grace: float
+
+
+class Flush(_Action, frozen=True):
+    """End these connections that are in clear, by kernel socket cookie."""
+
+    cookies: tuple[int, ...]
+
+
+class RemoveHooks(_Action, frozen=True):
+    """Remove what a gateway that died left on the pod."""
+
+
+class ReportProblem(_Action, frozen=True):
+    """Tell the pod's owner what is wrong and what to do."""
+
+    message: str
+    hint: str
+
+
+class ClearProblem(_Action, frozen=True):
+    """The problem reported last is gone."""
+
+
+Action = StartGateway | Configure | Leave | Flush | RemoveHooks | ReportProblem | ClearProblem

@@ -1,0 +1,131 @@
+"""The watcher's brain: from what is observed to what shall be done, without doing it.
+
+Level-triggered: only what is matters, not what happened, so a missed or repeated event changes nothing. The cluster and
+the local mode run the same function.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from kube_gateway.control.actions import (
+    Action,
+    ClearProblem,
+    Configure,
+    Flush,
+    Leave,
+    RemoveHooks,
+    ReportProblem,
+    StartGateway,
+)
+from kube_gateway.control.observed import Observed, PodObservation
+from kube_gateway.errors import InvalidAnnotation
+from kube_gateway.model.flow import ClearConnection
+from kube_gateway.model.settings import Settings, settings_from_annotations
+
+LEAVE_GRACE = 3600.0
+"""Seconds that connections have to finish when a pod leaves."""
+
+IDLE_AFTER = 5.0
+"""Seconds without data after which `netflush=idle` may end a connection."""
+
+FIRST_RETRY = 0.2
+LONGEST_RETRY = 10.0
+
+
+def decide(observed: Observed) -> tuple[Action, ...]:
+    """Return what shall be done now, in order."""
+    encrypting = {
+        address
+        for pod in observed.pods
+        if pod.gateway and pod.gateway.state == "ready" and pod.gateway.applied and pod.gateway.applied.encrypting
+        for address in pod.pod.addresses
+    }
+    return tuple(action for pod in observed.pods for action in _decide_pod(pod, observed.now, encrypting))
+
+
+def retry_after(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return float(min(FIRST_RETRY * 2 ** min(max(failures - 1, 0), 16), LONGEST_RETRY))
+
+
+def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
+    """Whether peers must expect the workload at `address` to encrypt: it shall, whether or not it is up just now."""
+    for observation in pods:
+        if address in observation.pod.addresses:
+            settings = _settings(observation)
+            leaving = observation.gateway is not None and observation.gateway.told_to_leave
+            return observation.running and settings.encrypting and not leaving
+    return False
+
+
+def _decide_pod(pod: PodObservation, now: float, encrypting: set[str]) -> Iterator[Action]:
+    yield from _problems(pod)
+    settings = _settings(pod)
+    wanted = pod.running and settings.wanted
+    gateway = pod.gateway
+    if gateway is None or gateway.state == "exited":
+        if wanted:
+            yield from _start(pod, now)
+        elif pod.running and pod.hooks_left:
+            yield RemoveHooks(pod=pod.pod.key)
+        return
+    if not wanted:
+        if not gateway.told_to_leave and gateway.state != "draining":
+            yield Leave(pod=pod.pod.key, grace=LEAVE_GRACE)
+        return
+    if gateway.told_to_leave or gateway.state == "draining":
+        # Wanted again: the next generation starts when this one is gone.
+        return
+    if gateway.applied != settings:
+        yield Configure(pod=pod.pod.key, settings=settings)
+    yield from _flush(pod, settings, encrypting)
+
+
+def _problems(pod: PodObservation) -> Iterator[Action]:
+    try:
+        settings_from_annotations(pod.pod.annotations)
+    except InvalidAnnotation as problem:
+        if pod.problem != problem.message:
+            yield ReportProblem(pod=pod.pod.key, message=problem.message, hint=problem.hint or "")
+    else:
+        if pod.problem is not None:
+            yield ClearProblem(pod=pod.pod.key)
+
+
+def _settings(pod: PodObservation) -> Settings:
+    """What the annotations ask for; while they are not understood, the last settings stay in force."""
+    try:
+        return settings_from_annotations(pod.pod.annotations)
+    except InvalidAnnotation:
+        applied = pod.gateway.applied if pod.gateway else None
+        return applied or Settings()
+
+
+def _start(pod: PodObservation, now: float) -> Iterator[Action]:
+    if pod.pod.addresses and (pod.failures == 0 or now - pod.last_failure >= retry_after(pod.failures)):
+        yield StartGateway(pod=pod.pod.key, generation=pod.generation + 1)
+
+
+def _flush(pod: PodObservation, settings: Settings, encrypting: set[str]) -> Iterator[Action]:
+    """End connections in clear that would come back encrypted, and no others."""
+    gateway = pod.gateway
+    if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
+        return
+    cookies = tuple(
+        connection.cookie
+        for connection in gateway.clear_connections
+        if connection.remote_address in encrypting
+        and not _excluded(connection, settings)
+        and (settings.flush == "all" or connection.idle >= IDLE_AFTER)
+    )
+    if cookies and settings.encrypting:
+        yield Flush(pod=pod.pod.key, cookies=cookies)
+
+
+def _excluded(connection: ClearConnection, settings: Settings) -> bool:
+    if connection.remote_port in settings.exclude_ports:
+        return True
+    address = ipaddress.ip_address(connection.remote_address)
+    return any(address in ipaddress.ip_network(cidr) for cidr in settings.exclude_cidrs)

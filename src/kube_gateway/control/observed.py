@@ -1,0 +1,51 @@
+"""What the watcher sees: frozen, so that deciding on it cannot change it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kube_gateway.model.flow import ClearConnection
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.settings import Settings
+
+GatewayState = Literal["starting", "ready", "draining", "exited"]
+
+
+class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest gateway of a pod.
+
+    `applied` are the settings last sent to it, None before the first. `exit_code` is set once `state` is `exited`: 0
+    after leaving, negative for a signal. `told_to_leave` says whether it was.
+    """
+
+    state: GatewayState
+    exit_code: int | None = None
+    told_to_leave: bool = False
+    applied: Settings | None = None
+    clear_connections: tuple[ClearConnection, ...] = ()
+
+
+class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod with what is known of its gateway.
+
+    `generation` counts the gateways started so far, `failures` those that failed in a row, the last at `last_failure`
+    (seconds). `hooks_left`: a gateway that died left hooks that refuse connections. `problem` is the one last reported.
+    """
+
+    pod: Pod
+    running: bool = True
+    gateway: GatewayObservation | None = None
+    generation: int = 0
+    failures: int = 0
+    last_failure: float = 0.0
+    hooks_left: bool = False
+    problem: str | None = None
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything at one moment; `now` is in seconds on the clock of `last_failure`."""
+
+    now: float
+    pods: tuple[PodObservation, ...] = ()

@@ -1,0 +1,1 @@
+"""Pods on this machine: network namespaces, cgroups and processes, with the real decisions, gateways and hooks."""

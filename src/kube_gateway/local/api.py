@@ -1,0 +1,89 @@
+"""What the command line asks of the manager: one JSON request and one answer a connection of a unix socket."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kube_gateway.control.messages import Report
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    pass
+
+
+class Run(_Message, frozen=True):
+    """Start a pod. `environment` and `directory` are for its command and not remembered."""
+
+    name: str
+    command: tuple[str, ...]
+    annotations: dict[str, str]
+    service_account: str
+    environment: dict[str, str]
+    directory: str
+
+
+class Annotate(_Message, frozen=True):
+    """Set and remove annotations; all of it or, if a value is wrong, nothing."""
+
+    name: str
+    set: dict[str, str]
+    remove: tuple[str, ...]
+
+
+class ListPods(_Message, frozen=True):
+    """All pods."""
+
+
+class Delete(_Message, frozen=True):
+    """Kill a pod and remove everything of it."""
+
+    name: str
+
+
+class PodView(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod as a person sees it.
+
+    `state` is `running`, `ended` or `ended (exit N)`; `gateway` is `none`, `starting`, `ready`, `draining` or `failed`;
+    `settled` says whether everything that the annotations ask for is in effect. `pids` are the application's processes,
+    the main one first. `report` is the gateway's last.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    service_account: str
+    interface: str
+    addresses: tuple[str, ...]
+    annotations: dict[str, str]
+    command: tuple[str, ...]
+    state: str
+    pids: tuple[int, ...]
+    created: float
+    encryption: str
+    gateway: str
+    generation: int
+    settled: bool
+    problem: str | None
+    spiffe_id: str
+    report: Report | None
+
+
+class Pods(_Message, frozen=True):
+    """Answer: the pods asked for, or the one changed."""
+
+    pods: tuple[PodView, ...]
+
+
+class Failure(_Message, frozen=True):
+    """Answer: what went wrong; `usage` if the request itself was."""
+
+    message: str
+    hint: str | None
+    usage: bool
+
+
+Request = Run | Annotate | ListPods | Delete
+Answer = Pods | Failure
+
+request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

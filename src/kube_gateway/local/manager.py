@@ -1,0 +1,261 @@
+"""The manager: the watcher of the local mode.
+
+Observes, decides with the same function as the cluster's watcher, acts; again each second and whenever something happens.
+Everything it must not forget is in the pods' records, so that it can be killed and started again at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import fcntl
+import logging
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from kube_gateway import _native
+from kube_gateway.control import actions, messages
+from kube_gateway.control.decide import decide, is_enrolled
+from kube_gateway.control.observed import Observed, PodObservation
+from kube_gateway.errors import IdentityError, LocalModeError
+from kube_gateway.identity.authority import load_authority
+from kube_gateway.identity.bundle import trust_bundle
+from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.spiffe import spiffe_id_of
+from kube_gateway.local import api, cgroups, workloads
+from kube_gateway.local.endpoint import serve_gateways
+from kube_gateway.local.gateways import Gateway
+from kube_gateway.local.instance import Instance
+from kube_gateway.local.requests import serve_requests
+from kube_gateway.local.store import load_all, save
+from kube_gateway.local.workloads import Workload
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.settings import settings_from_annotations
+
+_log = logging.getLogger("manager")
+
+_TICK = 1.0
+
+
+class LocalPod:
+    """A pod with its workload and its gateway."""
+
+    def __init__(self, instance: Instance, workload: Workload) -> None:
+        self._cgroup = cgroups.pod_cgroup(instance, workload.record.name)
+        self.workload = workload
+        self.gateway = Gateway(instance, workload.record)
+        self.problem: str | None = None
+
+    def observe(self) -> PodObservation:
+        """What the brain sees of it."""
+        self.gateway.notice_end()
+        gateway = self.gateway.observe()
+        return PodObservation(
+            pod=self.workload.record.pod,
+            running=self.workload.running,
+            gateway=gateway,
+            generation=self.gateway.generation,
+            failures=self.gateway.failures,
+            last_failure=self.gateway.last_failure,
+            hooks_left=gateway is not None and gateway.state == "exited" and self._has_hooks(),
+            problem=self.problem,
+        )
+
+    def remove_hooks(self) -> None:
+        """Remove what a gateway that died left."""
+        _native.remove_hooks(str(self._cgroup))
+
+    def _has_hooks(self) -> bool:
+        return _native.has_hooks(str(self._cgroup)) > 0
+
+
+class Manager:
+    """One instance's manager. `certificate_life` is that of the gateways' certificates."""
+
+    def __init__(self, instance: Instance, *, certificate_life: datetime.timedelta) -> None:
+        self.instance = instance
+        self._life = certificate_life
+        authority = load_authority(instance.authority)
+        self._issuer = Issuer(authority)
+        self._bundle = trust_bundle([authority])
+        self.pods: dict[str, LocalPod] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Manage until SIGTERM."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        for record in load_all(self.instance):
+            self.pods[record.name] = LocalPod(self.instance, Workload(record))
+            _log.info("found the pod %s", record.name)
+        for path in (self.instance.manager_socket, self.instance.control_socket):
+            path.unlink(missing_ok=True)
+        gateways = await serve_gateways(self, self.instance.control_socket)
+        requests = await serve_requests(self, self.instance.manager_socket)
+        loop = asyncio.create_task(self._act_forever())
+        _log.info("managing %s", self.instance.name)
+        await asyncio.wait([loop, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
+        gateways.close()
+        requests.close()
+        if loop.done():
+            loop.result()
+        loop.cancel()
+
+    # Deciding and acting.
+
+    def changed(self) -> None:
+        """Something is to be decided anew."""
+        self._wake.set()
+
+    def observe(self) -> Observed:
+        """Everything the brain needs."""
+        return Observed(now=time.monotonic(), pods=tuple(pod.observe() for pod in self.pods.values()))
+
+    async def _act_forever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _TICK)
+            self._wake.clear()
+            async with self._changing:
+                for action in decide(self.observe()):
+                    try:
+                        await self._act(action)
+                    except (OSError, _native.NativeError, LocalModeError) as error:
+                        # The next round sees that it was not done, and does it again.
+                        _log.error("%s for %s: %s", type(action).__name__, action.pod, error)
+
+    async def _act(self, action: actions.Action) -> None:
+        pod = next(pod for pod in self.pods.values() if pod.workload.record.pod.key == action.pod)
+        gateway = pod.gateway
+        match action:
+            case actions.StartGateway():
+                record = msgspec.structs.replace(pod.workload.record, generation=action.generation)
+                save(self.instance, record)
+                pod.workload.record = record
+                _log.info("starting gateway %d of %s", action.generation, action.pod)
+                self._keep(await gateway.start(self.instance, record, action.generation, changed=self.changed))
+            case actions.Configure():
+                revision = gateway.revision + 1
+                addresses = pod.workload.record.pod.addresses
+                if gateway.send(messages.Configure(revision=revision, addresses=addresses, settings=action.settings)):
+                    gateway.revision, gateway.applied = revision, action.settings
+            case actions.Leave():
+                gateway.told_to_leave = gateway.send(messages.Leave(grace=action.grace))
+            case actions.Flush():
+                _log.info("ending %d connections of %s that are in clear", len(action.cookies), action.pod)
+                gateway.send(messages.Flush(cookies=action.cookies))
+            case actions.RemoveHooks():
+                _log.info("removing the hooks that a gateway left on %s", action.pod)
+                pod.remove_hooks()
+            case actions.ReportProblem():
+                pod.problem = action.message
+                _log.warning("%s: %s", action.pod, action.message)
+            case actions.ClearProblem():
+                pod.problem = None
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What gateways ask.
+
+    def gateway_of(self, cgroup: Path, hello: messages.Hello) -> Gateway | None:
+        """The gateway that lives in this cgroup and introduces itself so."""
+        for pod in self.pods.values():
+            record = pod.workload.record
+            if cgroup == cgroups.pod_cgroup(self.instance, record.name) / cgroups.GATEWAY:
+                agrees = (hello.pod, hello.uid, hello.generation) == (
+                    record.pod.key,
+                    record.uid,
+                    pod.gateway.generation,
+                )
+                return pod.gateway if agrees else None
+        return None
+
+    def certify(self, hello: messages.Hello, request: str) -> messages.Certificate:
+        """Sign a request for that pod."""
+        for pod in self.pods.values():
+            if pod.workload.record.pod.key == hello.pod:
+                issued = self._issuer.sign(request, pod=pod.workload.record.pod, life=self._life)
+                return messages.Certificate(
+                    expires=issued.expires,
+                    chain=issued.chain,
+                    trust_bundle=self._bundle.pem,
+                    trust_generation=self._bundle.generation,
+                    spiffe_id=issued.spiffe_id,
+                    trust_domain=self._issuer.trust_domain,
+                )
+        raise IdentityError(f"there is no pod {hello.pod}")
+
+    def spiffe_id(self, pod: Pod) -> str:
+        """The id that a certificate of `pod` carries."""
+        return str(spiffe_id_of(pod, trust_domain=self._issuer.trust_domain))
+
+    def is_enrolled(self, address: str) -> bool:
+        """Whether the workload at `address` encrypts."""
+        return is_enrolled(self.observe().pods, address)
+
+    # What the command line asks.
+
+    async def run_pod(self, request: api.Run) -> LocalPod:
+        """Start a pod."""
+        async with self._changing:
+            if request.name in self.pods:
+                raise LocalModeError(
+                    f"there is already a pod {request.name!r}",
+                    hint=f"kube-gateway local --instance {self.instance.name} delete {request.name}",
+                )
+            number = workloads.free_number({pod.workload.record.number for pod in self.pods.values()})
+            workload = await workloads.start(self.instance, request, number=number, changed=self.changed)
+            pod = self.pods[request.name] = LocalPod(self.instance, workload)
+        self.changed()
+        return pod
+
+    async def annotate(self, request: api.Annotate) -> LocalPod:
+        """Change annotations: all that was asked for, or nothing."""
+        async with self._changing:
+            pod = self.pod(request.name)
+            record = pod.workload.record
+            annotations = {key: value for key, value in record.annotations.items() if key not in request.remove}
+            annotations |= request.set
+            settings_from_annotations(annotations)
+            pod.workload.record = msgspec.structs.replace(record, annotations=annotations)
+            save(self.instance, pod.workload.record)
+        self.changed()
+        return pod
+
+    async def delete(self, name: str) -> None:
+        """Kill a pod and remove everything of it."""
+        async with self._changing:
+            self.pod(name)
+            await asyncio.to_thread(workloads.remove, self.instance, name)
+            del self.pods[name]
+        self.changed()
+
+    def pod(self, name: str) -> LocalPod:
+        """One pod. Raises `LocalModeError`."""
+        if name not in self.pods:
+            known = ", ".join(self.pods) or "none"
+            raise LocalModeError(f"there is no pod {name!r}", hint=f"pods of this instance: {known}")
+        return self.pods[name]
+
+
+def run_manager(instance: Instance, *, certificate_life: datetime.timedelta) -> None:
+    """Be the manager of `instance`. Raises `LocalModeError` when there is one already."""
+    with (instance.directory / "manager.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalModeError(f"the local mode {instance.name!r} has a manager already") from None
+        asyncio.run(_run(instance, certificate_life))
+
+
+async def _run(instance: Instance, certificate_life: datetime.timedelta) -> None:
+    await Manager(instance, certificate_life=certificate_life).run()

@@ -1,0 +1,104 @@
+"""Where the command line asks the manager. Only root is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kube_gateway.control.decide import decide
+from kube_gateway.errors import KubeGatewayError, UsageError
+from kube_gateway.local import api, cgroups, network
+from kube_gateway.model.settings import settings_from_annotations
+
+if TYPE_CHECKING:
+    from kube_gateway.local.manager import LocalPod, Manager
+
+_log = logging.getLogger("manager")
+
+_LONGEST_REQUEST = 4 * 1024 * 1024
+
+
+async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
+    """Listen on `path`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = api.request_decoder.decode(await reader.read(_LONGEST_REQUEST))
+            writer.write(msgspec.json.encode(await _answer(manager, request)))
+            await writer.drain()
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("lost a request: %s", error)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(path), limit=_LONGEST_REQUEST)
+    path.chmod(0o600)
+    return server
+
+
+async def _answer(manager: Manager, request: api.Request) -> api.Answer:
+    try:
+        match request:
+            case api.ListPods():
+                pods = list(manager.pods.values())
+            case api.Run():
+                pods = [await manager.run_pod(request)]
+            case api.Annotate():
+                pods = [await manager.annotate(request)]
+            case api.Delete():
+                await manager.delete(request.name)
+                pods = []
+        return api.Pods(pods=_views(manager, pods))
+    except KubeGatewayError as error:
+        return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
+
+
+def _views(manager: Manager, pods: list[LocalPod]) -> tuple[api.PodView, ...]:
+    pending = {action.pod for action in decide(manager.observe())}
+    return tuple(_view(manager, pod, pending=pod.workload.record.pod.key in pending) for pod in pods)
+
+
+def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
+    record, gateway = pod.workload.record, pod.gateway
+    settings = settings_from_annotations(record.annotations)
+    state = _gateway_state(pod)
+    main = [record.pid] if pod.workload.running else []
+    members = cgroups.members(cgroups.pod_cgroup(manager.instance, record.name) / cgroups.APPLICATION)
+    in_effect = gateway.report is not None and gateway.report.settings_revision == gateway.revision
+    if settings.wanted and pod.workload.running:
+        settled = state == "ready" and in_effect
+    else:
+        settled = not gateway.running
+    return api.PodView(
+        name=record.name,
+        namespace=record.pod.namespace,
+        uid=record.uid,
+        service_account=record.service_account,
+        interface=network.interface_of(record.number),
+        addresses=record.pod.addresses,
+        annotations=record.annotations,
+        command=record.command,
+        state=pod.workload.state,
+        pids=(*main, *(pid for pid in members if pid not in main)),
+        created=record.created,
+        encryption=settings.encryption if settings.wanted else "off",
+        gateway=state,
+        generation=gateway.generation,
+        settled=settled and not pending,
+        problem=pod.problem,
+        spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
+        report=gateway.report,
+    )
+
+
+def _gateway_state(pod: LocalPod) -> str:
+    observation = pod.gateway.observe()
+    if observation is None:
+        return "none"
+    if observation.state == "exited":
+        return "none" if pod.gateway.failures == 0 else "failed"
+    return observation.state

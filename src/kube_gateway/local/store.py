@@ -1,0 +1,76 @@
+"""What an instance remembers of its pods, so that a manager that is started again finds them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from kube_gateway.errors import LocalModeError
+from kube_gateway.local.instance import Instance
+from kube_gateway.local.network import addresses_of
+from kube_gateway.model.pod import Pod
+
+
+class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod. `started` is the main process's start time as /proc tells it (clock ticks since boot), which together
+    with `pid` names the process; `created` is seconds since the epoch; `generation` counts gateways."""
+
+    name: str
+    uid: str
+    number: int
+    service_account: str
+    command: tuple[str, ...]
+    created: float
+    annotations: dict[str, str] = {}
+    pid: int = 0
+    started: int = 0
+    generation: int = 0
+
+    @property
+    def pod(self) -> Pod:
+        """The pod as the watcher's brain sees it."""
+        return Pod(
+            name=self.name,
+            uid=self.uid,
+            service_account=self.service_account,
+            addresses=addresses_of(self.number),
+            annotations=self.annotations,
+        )
+
+
+def save(instance: Instance, record: PodRecord) -> None:
+    """Write a record, whole or not at all."""
+    path = instance.pod_directory(record.name) / "pod.json"
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(record))
+    temporary.replace(path)
+
+
+def load_all(instance: Instance) -> list[PodRecord]:
+    """Read all records, in order of creation. Raises `LocalModeError` for one that is not readable."""
+    records = []
+    for path in sorted((instance.directory / "pods").glob("*/pod.json")):
+        try:
+            records.append(msgspec.json.decode(path.read_bytes(), type=PodRecord))
+        except (OSError, msgspec.DecodeError) as error:
+            raise LocalModeError(
+                f"{path} is not readable: {error}", hint=f"kube-gateway local --instance {instance.name} down"
+            ) from error
+    return sorted(records, key=lambda record: record.created)
+
+
+def start_time(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; 0 when it is gone or has ended. Source: proc(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only root reads."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
