@@ -153,7 +153,8 @@ pub fn classify(error: io::Error, address: IpAddr) -> HandshakeError {
         return HandshakeError::Broken(error);
     };
     HandshakeError::Refused(match inner {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // A stranger's root may carry the same name as ours: then it is the signature that does not fit.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "its certificate is of an unknown authority".to_owned()
         }
         rustls::Error::InvalidCertificate(

@@ -20,7 +20,7 @@ _CLASSES = {"tls": "TLS records", "plain": "not TLS", "empty": "nothing"}
 @click.option("--ipv6", is_flag=True, help="Use the pods' IPv6 addresses.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
-def command(context: click.Context, client: str, server: str, instance: str, ipv6: bool, output: str) -> None:
+def command(context: click.Context, client: str, server: str, *, instance: str, ipv6: bool, output: str) -> None:
     """Send a random secret from pod A to pod B, capture the wire meanwhile, and look for the secret there.
 
     B answers with the secret's SHA-256, which is looked for as well. Exit status: 0 both arrived and neither was
@@ -40,6 +40,10 @@ def command(context: click.Context, client: str, server: str, instance: str, ipv
         print_json({"encrypted": result.encrypted, **_as_dict(result)})
     else:
         click.echo("\n".join(_text(result)))
+    # Undelivered between one that is enrolled and one that is not: most likely the first is strict.
+    one_sided = not result.encrypted and len(result.not_enrolled) == 1
+    for pod in result.not_enrolled if result.seen_in_clear or one_sided else ():
+        click.echo(f"hint: kube-gateway local --instance {instance} annotate {pod} encrypt=true", err=True)
     context.exit(0 if result.encrypted else 1)
 
 
@@ -60,8 +64,6 @@ def _text(result: Verification) -> list[str]:
         lines += [f"  {result.client:<15} {result.client_spiffe_id}"]
         lines += [f"  {result.server:<15} {result.server_spiffe_id}, certificate good for {left:.0f} min"]
         lines += [f"  session         {result.cipher}, {result.key_exchange}"]
-    if not result.encrypted and result.seen_in_clear and not result.server_spiffe_id:
-        lines += ["", "  Enrol both: kube-gateway local annotate POD encrypt=true"]
     return lines
 
 

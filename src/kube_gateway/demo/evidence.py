@@ -47,7 +47,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
     `capture` is the path of the pcap file. `bytes` is TCP payload. Requests, reconnects and `failures` (what
     the programs report as their last error) count from the start of the pods, both together.
-    `clear_connections` are those that a gateway knows to be outside the tunnel, by pod.
+    `addresses` are the pods' own, `seen_as` those that the other's server saw. `clear_connections` are those
+    that a gateway knows to be outside the tunnel, by pod.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     visible_on_ports: tuple[int, ...]
     ports: tuple[PortTraffic, ...]
     pids: dict[str, int]
+    addresses: dict[str, str]
+    seen_as: dict[str, str]
     requests_ok: int
     requests_failed: int
     reconnects: int
@@ -72,6 +75,16 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         """The server ports on which payload crossed the wire."""
         return {port.port: port for port in self.ports if port.payload_bytes}
 
+    @property
+    def left_in_clear(self) -> int:
+        """How many connections the gateways report as in clear; one that both report counts once."""
+        ends = (
+            frozenset({(each.local_address, each.local_port), (each.remote_address, each.remote_port)})
+            for connections in self.clear_connections.values()
+            for each in connections
+        )
+        return len(set(ends))
+
 
 def objections(stage: Stage, *, before: Stage | None) -> tuple[str, ...]:
     """Return what `stage` should have shown and did not, empty if all is well; `before` is the stage before it."""
@@ -83,6 +96,9 @@ def _always(stage: Stage, before: Stage | None) -> Iterator[str]:
         yield f"{stage.requests_failed} requests failed ({'; '.join(stage.failures) or 'no reason given'})"
     if not stage.bytes:
         yield "no payload crossed the wire: the capture proves nothing"
+    for pod, address in stage.seen_as.items():
+        if address != stage.addresses.get(pod):
+            yield f"the server saw {pod} as {address}, not as {stage.addresses.get(pod)}"
     if before is not None and before.pids != stage.pids:
         yield f"the pods' processes changed from {before.pids} to {stage.pids}"
     if before is not None and stage.requests_ok <= before.requests_ok:
@@ -106,7 +122,8 @@ def _new_connections_encrypted(stage: Stage) -> Iterator[str]:
         yield f"the text was readable on port {others[0]}"
     if HTTP_PORT in stage.carrying:
         yield f"requests still crossed the wire on port {HTTP_PORT}"
-    for pod, connections in stage.clear_connections.items():
+    for pod in stage.pids:
+        connections = stage.clear_connections.get(pod, ())
         if HELLO_PORT not in {port for each in connections for port in (each.local_port, each.remote_port)}:
             yield f"the gateway of {pod} does not report the old connection as one left in clear"
 
@@ -119,8 +136,11 @@ def _all_encrypted(stage: Stage) -> Iterator[str]:
         yield f"payload crossed the wire outside the tunnel, on port {others[0]}"
     if not stage.reconnects:
         yield "the old connection was not ended"
-    for pod, connections in stage.clear_connections.items():
-        if connections:
+    for pod in stage.pids:
+        connections = stage.clear_connections.get(pod)
+        if connections is None:
+            yield f"the gateway of {pod} reports nothing"
+        elif connections:
             yield f"the gateway of {pod} still reports {len(connections)} connections in clear"
 
 
@@ -130,11 +150,14 @@ def _tunnelled(stage: Stage) -> Iterator[str]:
         yield f"nothing crossed the wire on port {TLS_TUNNEL_PORT}"
     elif tunnel.traffic != "tls":
         yield f"what crossed the wire on port {TLS_TUNNEL_PORT} is not TLS"
-    if not stage.identities:
-        yield "no gateway reported an identity"
+    own = {identity.pod: identity.spiffe_id for identity in stage.identities}
+    if own.keys() != stage.pids.keys():
+        yield f"identities were reported by {', '.join(sorted(own)) or 'no gateway'} only"
     for identity in stage.identities:
-        if not (identity.spiffe_id and identity.peer_spiffe_id and identity.cipher):
+        if not identity.cipher or not identity.peer_spiffe_id:
             yield f"{identity.pod} does not know who {identity.peer} is"
+        elif identity.peer_spiffe_id != own.get(identity.peer):
+            yield f"{identity.pod} takes {identity.peer} for {identity.peer_spiffe_id}"
 
 
 _OF_STAGE = {

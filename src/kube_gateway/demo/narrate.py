@@ -80,12 +80,11 @@ def stage(number: int, value: Stage, *, instance: str, style: Style) -> str:
     """Tell what happened in a stage and what the wire showed."""
     lines = [style.heading(f"{number}. {_TITLES[value.name]}")]
     lines += [
-        f"   $ kube-gateway local annotate --instance {instance} {each}" for each in _COMMANDS.get(value.name, ())
+        f"   $ kube-gateway local --instance {instance} annotate {each}" for each in _COMMANDS.get(value.name, ())
     ]
     lines += [*_paragraph(_EXPLANATIONS[value.name]), ""]
     lines += _indent(_ports(value, style))
-    left = sum(map(len, value.clear_connections.values()))
-    lines += ["", f"   {_requests(value)}; {_count(left, 'connection')} reported as left in clear"]
+    lines += ["", f"   {_requests(value)}; {_count(value.left_in_clear, 'connection')} reported as left in clear"]
     if value.name in _SAMPLED:
         lines += _samples(value.samples)
     return "\n".join([*lines, ""])
@@ -95,8 +94,9 @@ def closing(last: Stage, *, captures: str, seconds: float, style: Style) -> str:
     """Say who is who in the end, and where the captures are."""
     lines = [style.heading("Who is who, by the certificates they showed each other")]
     lines += _indent(_identities(last.identities))
-    lines += ["", style.good("All of it held:") + f" {_requests(last)}, the same processes throughout, {seconds:.0f} s"]
-    lines += [f"Captures, one of each stage, for Wireshark or tcpdump: {captures}"]
+    lines += ["", style.good("All of it held:") + f" {_requests(last)}, the same processes from begin to end,"]
+    lines += [f"each server saw its real client's address. It took {seconds:.0f} s."]
+    lines += [f"One capture of each stage, for Wireshark or tcpdump: {captures}"]
     return "\n".join(lines)
 
 
@@ -135,13 +135,12 @@ def _samples(samples: Iterable[Sample]) -> list[str]:
 
 
 def _identities(identities: Iterable[PeerIdentity]) -> list[str]:
-    lines = []
-    for each in identities:
-        minutes = each.certificate_seconds_left / 60
-        left = f"{minutes:.0f} min" if minutes >= 2 else f"{each.certificate_seconds_left:.0f} s"
-        lines += [f"{each.pod} is {each.spiffe_id}, certificate good for {left} and renewed before"]
-        lines += [f"  it sees {each.peer} as {each.peer_spiffe_id}, by {each.cipher}, {each.key_exchange}"]
-    return lines
+    """Who each pod is as its peer saw it: what was proven, not what was claimed."""
+    rows = [
+        (each.peer, each.peer_spiffe_id, f"{each.cipher.removeprefix('TLS13_')} {each.key_exchange}")
+        for each in sorted(identities, key=lambda each: each.peer)
+    ]
+    return _table(rows, header=("POD", "AS ITS PEER SAW IT", "TLS 1.3 WITH"))
 
 
 def _table(rows: Sequence[tuple[str, ...]], *, header: tuple[str, ...]) -> list[str]:

@@ -186,6 +186,7 @@ class Supervisor:
             case messages.State():
                 self._snapshot, self._active = message.snapshot, message.active
                 self._states_seen += 1
+                self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))
             case messages.Failed():
@@ -293,8 +294,10 @@ class Supervisor:
         )
 
     async def _report_forever(self) -> None:
+        """While there is no worker whose state could be passed on."""
         while True:
-            self._report()
+            if self._worker_task is None:
+                self._report()
             await asyncio.sleep(_REPORT_EVERY)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

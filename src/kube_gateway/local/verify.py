@@ -25,6 +25,7 @@ from kube_gateway.local.launch import in_pod
 from kube_gateway.local.network import namespace_path
 from kube_gateway.local.probe import SECRET_LENGTH, answer_to
 from kube_gateway.model.flow import PeerReport
+from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
 from kube_gateway.observe.capture import Capture
 from kube_gateway.observe.proof import Evidence, PortTraffic, Sighting, examine
 
@@ -42,7 +43,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     `problem` says why it did not arrive, or is empty. `where` is each place on the wire where one of the two
     was readable: marker `secret` or `answer`. `ports` is all TCP traffic of the capture, by server port.
     Identity, cipher and key exchange are those that the client's gateway reports of its newest session with
-    the server, empty without one; `certificate_expires` is seconds since the epoch.
+    the server, empty without one; `certificate_expires` is seconds since the epoch. `not_enrolled`
+    names those of the two that no annotation asks to encrypt.
     """
 
     client: str
@@ -61,6 +63,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     cipher: str
     key_exchange: str
     certificate_expires: float
+    not_enrolled: tuple[str, ...]
 
     @property
     def encrypted(self) -> bool:
@@ -90,7 +93,7 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
     finally:
         pcap.unlink(missing_ok=True)
     if arrived:
-        _check_observed(evidence)
+        _check_observed(evidence, port)
     peer = _peer_report(local, client, address, tunnelled=arrived and not evidence.sightings)
     return Verification(
         client=client,
@@ -109,6 +112,7 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
         cipher=peer.cipher,
         key_exchange=peer.key_exchange,
         certificate_expires=peer.certificate_expires,
+        not_enrolled=tuple(pod.name for pod in (sender, receiver) if pod.encryption == "off"),
     )
 
 
@@ -176,8 +180,10 @@ def _start(local: LocalClient, pod: str, *arguments: str) -> _Probe:
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def _check_observed(evidence: Evidence) -> None:
-    if evidence.payload_bytes < SECRET_LENGTH:
+def _check_observed(evidence: Evidence, port: int) -> None:
+    ways = {port, TLS_TUNNEL_PORT, PLAIN_TUNNEL_PORT}
+    carried = sum(traffic.payload_bytes for traffic in evidence.ports if traffic.port in ways)
+    if carried < SECRET_LENGTH:
         raise CaptureError(
             "the secret arrived, but the capture has no traffic that could have carried it",
             hint="is there a way between the two pods other than the bridge?",

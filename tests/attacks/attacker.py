@@ -1,0 +1,58 @@
+"""A hostile peer: speaks TLS and frames to a gateway's port as told on stdin, and prints what came back, as JSON.
+
+Run inside a pod's network as `python attacker.py`; stdin is JSON with `to` (address), `chain` and `key` (PEM, or null),
+`send` (a list of hexadecimal strings), `alpn`, `tls` (false: no TLS at all), `hold` (seconds to wait for answers).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import sys
+import tempfile
+
+
+def main() -> None:
+    order = json.load(sys.stdin)
+    answer = {"handshake": False, "received": "", "error": None}
+    try:
+        raw = socket.create_connection((order["to"], order.get("port", 18443)), timeout=10)
+        raw.settimeout(order.get("hold", 0.5))
+        connection = wrapped(raw, order) if order.get("tls", True) else raw
+        answer["handshake"] = True
+        for piece in order.get("send", []):
+            connection.sendall(bytes.fromhex(piece))
+        answer["received"] = receive(connection, answer).hex()
+    except OSError as error:
+        answer["error"] = f"{type(error).__name__}: {error}"
+    print(json.dumps(answer))
+
+
+def wrapped(raw: socket.socket, order: dict) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if order.get("alpn", "kube-gateway/1"):
+        context.set_alpn_protocols([order.get("alpn", "kube-gateway/1")])
+    if order.get("chain"):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(order["key"] + order["chain"])
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context.wrap_socket(raw)
+
+
+def receive(connection: socket.socket, answer: dict) -> bytes:
+    received = b""
+    try:
+        while piece := connection.recv(65536):
+            received += piece
+        answer["error"] = "closed"
+    except TimeoutError:
+        answer["error"] = "open"
+    return received
+
+
+if __name__ == "__main__":
+    main()
