@@ -17,12 +17,14 @@ _numbers = itertools.count()
 
 def _made(request, **options):
     pods = Pods(f"{_PREFIX}{next(_numbers)}")
-    pods.up(**options)
-    yield pods
-    if request.session.testsfailed:
-        for log in sorted(pods.instance.directory.rglob("*.log")):
-            print(f"--- {log}\n{log.read_text(errors='replace')[-4000:]}")
-    pods.down()
+    try:
+        pods.up(**options)
+        yield pods
+        if request.session.testsfailed:
+            for log in sorted(pods.instance.directory.rglob("*.log")):
+                print(f"--- {log}\n{log.read_text(errors='replace')[-4000:]}")
+    finally:
+        pods.down()
 
 
 @pytest.fixture

@@ -56,6 +56,14 @@ class Pods:
     def pod(self, name):
         return self.client.pod(name)
 
+    def record(self, name):
+        """What the instance remembers of a pod; asks no manager."""
+        return next(record for record in load_all(self.instance) if record.name == name)
+
+    def address(self, name, family=0) -> str:
+        """A pod's IPv4 (0) or IPv6 (1) address."""
+        return self.record(name).pod.addresses[family]
+
     def exec(self, name, *command, input=None, timeout=TIMEOUT, check=True):  # noqa: A002 - subprocess's own word
         """Run a command as the pod's application would."""
         return self._finish(in_pod(self.instance, name, command), input, timeout, check)
@@ -156,8 +164,7 @@ class Pods:
 
     def forget_annotations(self, name) -> None:
         """Change a pod's record behind the back of a manager that is not running."""
-        (record,) = [record for record in load_all(self.instance) if record.name == name]
-        save(self.instance, msgspec.structs.replace(record, annotations={}))
+        save(self.instance, msgspec.structs.replace(self.record(name), annotations={}))
 
     def kill_manager(self) -> None:
         """SIGKILL."""
@@ -178,7 +185,9 @@ class Pods:
         path = self.instance.captures / f"test-{time.monotonic_ns()}.pcap"
         bridge = network.namespace_path(self.instance.namespace)
         wire = Wire(path)
-        with Capture.start(interface=self.pod(name).interface, output=path, namespace=bridge) as capture:
+        with Capture.start(
+            interface=network.interface_of(self.record(name).number), output=path, namespace=bridge
+        ) as capture:
             yield wire
             # What was sent last has to reach the capture.
             time.sleep(0.3)

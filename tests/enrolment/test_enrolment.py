@@ -34,7 +34,7 @@ class Knocker:
     """New connections from one pod to another, all the time."""
 
     def __init__(self, pods, source, target, marker):
-        address = pods.pod(target).addresses[0]
+        address = pods.address(target)
         line = [sys.executable, "-c", KNOCKER, address, marker]
         self._process = pods.start(source, *line, stdin=-1)
 
@@ -101,7 +101,7 @@ def test_a_pod_with_another_authority_is_refused_and_the_log_says_why(instance, 
     """Two instances cannot meet, so one pod's gateway gets its certificate from another root instead."""
     two_pods(instance)
     instance.annotate("left", encrypt="true")
-    left = instance.pod("left").addresses[0]
+    left = instance.address("left")
     instance.replace_authority(tmp_path)
     instance.annotate("right", encrypt="true")
     text = f"""
@@ -119,7 +119,7 @@ except ConnectionResetError: print("reset")"""
 def test_a_strict_pod_speaks_to_enrolled_pods_only(instance):
     two_pods(instance)
     instance.annotate("left", encrypt="strict")
-    right = instance.pod("right").addresses[0]
+    right = instance.address("right")
     text = f"""
 import socket
 s = socket.create_connection(({right!r}, {PORT}), timeout=10)
@@ -148,7 +148,7 @@ def test_leaving_lets_an_old_connection_finish_and_ends_with_0(instance):
     instance.annotate("right", encrypt="true")
     text = f"""
 import socket, sys
-s = socket.create_connection(({instance.pod("right").addresses[0]!r}, {PORT})); f = s.makefile("rb"); f.readline()
+s = socket.create_connection(({instance.address("right")!r}, {PORT})); f = s.makefile("rb"); f.readline()
 print("connected", flush=True)
 for line in sys.stdin.buffer:
     s.sendall(line); assert f.readline() == line; print("echoed", flush=True)"""
@@ -208,7 +208,7 @@ def test_certificates_are_renewed_while_connections_run_on(short_lived):
     two_pods(short_lived)
     short_lived.annotate("left", encrypt="true")
     short_lived.annotate("right", encrypt="true")
-    right = short_lived.pod("right").addresses[0]
+    right = short_lived.address("right")
     text = f"""
 import socket, time
 s = socket.create_connection(({right!r}, {PORT})); f = s.makefile("rb"); f.readline()

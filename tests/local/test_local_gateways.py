@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,16 @@ def test_certificates_are_renewed(instance):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert instance.pod("one").generation == 1
+
+
+def test_a_gateway_gets_no_secret_by_its_environment(instance, monkeypatch):
+    instance.down()
+    monkeypatch.setenv("TEST_SECRET", "of whoever typed up")
+    instance.up()
+    instance.run("one", "sleep", "3600", encrypt="true")
+    instance.client.wait_settled("one", timeout=20)
+    pid = instance.gateway_processes("one")["supervisor"]
+    items = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    names = {item.split(b"=")[0].decode() for item in items if item}
+    assert "KUBE_GATEWAY_CONTROL" in names
+    assert "TEST_SECRET" not in names

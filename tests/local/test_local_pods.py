@@ -188,3 +188,9 @@ def test_annotations_are_those_of_kubectl(instance, cli):
     assert cli("annotate", "one", "encrypt-", "other.io/key-").returncode == 0
     assert instance.pod("one").annotations == {}
     assert instance.pod("one").gateway == "none"
+
+
+def test_a_command_that_ends_at_once_with_success_leaves_nothing(instance, cli):
+    done = cli("run", "one", "--", "true")
+    assert done.returncode in {1, 2}
+    assert remains.of_pod(instance, "one") == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import remains
 
+from kube_gateway.local import cgroups, network
 from kube_gateway.local.store import start_time
 
 pytestmark = pytest.mark.root
@@ -123,3 +124,42 @@ def test_the_hosts_own_network_is_not_touched(instance):
     assert sorted(name for _, name in socket.if_nameindex()) == before
     routes = Path("/proc/net/route").read_text()
     assert "pods" not in routes
+
+
+def test_a_half_made_pod_does_not_block_its_name(instance):
+    network.make_pod_network(instance.instance, "one", 2)
+    cgroups.make_pod_cgroup(instance.instance, "one")
+    restart_manager(instance)
+    instance.run("one", "sleep", "3600")
+    assert instance.pod("one").state == "running"
+
+
+def test_an_ended_pod_stays_ended_after_a_restart(instance):
+    instance.run("one", "sh", "-c", "sleep 1; exit 3")
+    time.sleep(1.5)
+    assert instance.pod("one").state == "ended (exit 3)"
+    restart_manager(instance)
+    assert instance.pod("one").state == "ended (exit 3)"
+
+
+def test_the_manager_answers_root_only_even_where_files_do_not_say_so(instance):
+    directory, path = instance.instance.directory, instance.instance.manager_socket
+    try:
+        directory.chmod(0o755)
+        path.chmod(0o666)
+        ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        ask += 's.sendall(b\'{"type": "ListPods"}\\n\'); s.shutdown(socket.SHUT_WR); print(len(s.recv(99)))'
+        line = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", ask, str(path)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, cwd="/")
+        assert done.stdout in {"", "0\n"}, "a user who is not root was answered"
+    finally:
+        directory.chmod(0o700)
+        path.chmod(0o600)
+
+
+def test_exec_in_an_ended_pod_says_so(instance, cli):
+    instance.run("one", "sh", "-c", "sleep 1")
+    time.sleep(1.5)
+    done = cli("exec", "one", "--", "true")
+    assert done.returncode == 1
+    assert "ended" in done.stderr

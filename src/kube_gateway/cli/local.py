@@ -217,7 +217,12 @@ def execute(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
 
     from kube_gateway.local.launch import in_pod
 
-    _client(ctx).pod(name)
+    pod = _client(ctx).pod(name)
+    if pod.state != "running":
+        raise LocalModeError(
+            f"the pod {name} has {pod.state}",
+            hint=f"kube-gateway local --instance {ctx.obj.name} delete {name}, and run it again",
+        )
     if shutil.which(arguments[0]) is None:
         raise UsageError(f"the command {arguments[0]!r} was not found", hint="give a program on the PATH")
     line = in_pod(ctx.obj, name, arguments)

@@ -78,6 +78,9 @@ def kill_and_remove(cgroup: Path) -> None:
     """
     deadline = time.monotonic() + _KILL_WITHIN
     while cgroup.exists():
+        # All at once, so that nothing can fork away; kernels before 5.14 have no such file.
+        with contextlib.suppress(OSError):
+            (cgroup / "cgroup.kill").write_text("1")
         for directory in _tree(cgroup):
             for pid in members(directory):
                 with contextlib.suppress(ProcessLookupError):

@@ -91,7 +91,15 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
 
 def peer_process(writer: asyncio.StreamWriter) -> int:
     """The process at the other end of a unix connection (SO_PEERCRED, unix(7))."""
+    return _credentials(writer)[0]
+
+
+def peer_user(writer: asyncio.StreamWriter) -> int:
+    """The user id of the process at the other end of a unix connection."""
+    return _credentials(writer)[1]
+
+
+def _credentials(writer: asyncio.StreamWriter) -> tuple[int, int]:
     connection: socket.socket = writer.get_extra_info("socket")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid: int = _CREDENTIALS.unpack(credentials)[0]
-    return pid
+    pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, user

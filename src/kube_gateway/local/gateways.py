@@ -18,6 +18,9 @@ from kube_gateway.model.settings import Settings
 
 COMMAND = (sys.executable, "-m", "kube_gateway", "gateway")
 
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "RUST_BACKTRACE")
+"""All that a gateway gets of the manager's environment, which is that of whoever typed `up`, with their secrets."""
+
 _STABLE_AFTER = 30.0
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
@@ -54,7 +57,7 @@ class Gateway:
         self._ready_since = None
         self._ended = False
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("KUBE_GATEWAY_")},
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "KUBE_GATEWAY_POD": record.pod.key,
             "KUBE_GATEWAY_UID": record.uid,
             "KUBE_GATEWAY_GENERATION": str(generation),
@@ -89,7 +92,8 @@ class Gateway:
         if self._writer is not None:
             self._writer.close()
         self._writer = writer
-        self.applied = None
+        # What an earlier connection carried may not have arrived.
+        self.applied, self.told_to_leave = None, False
 
     def disconnected(self, writer: asyncio.StreamWriter) -> None:
         """That connection has ended."""
@@ -107,6 +111,8 @@ class Gateway:
         """Take a report; true when the state changed."""
         changed = self.report is None or self.report.state != report.state
         self.report = report
+        if report.state == "draining":
+            self.told_to_leave = True
         if report.state == "ready" and self._ready_since is None:
             self._ready_since = time.monotonic()
         return changed

@@ -114,6 +114,17 @@ class Manager:
         """Something is to be decided anew."""
         self._wake.set()
 
+    def _remember_ends(self) -> None:
+        """Write down how main processes ended: the next manager cannot ask the kernel."""
+        for pod in self.pods.values():
+            workload = pod.workload
+            if workload.exit_code is not None and workload.record.exit_code is None:
+                workload.record = msgspec.structs.replace(workload.record, exit_code=workload.exit_code)
+                try:
+                    save(self.instance, workload.record)
+                except OSError as error:
+                    _log.error("cannot write down how %s ended: %s", workload.record.name, error)
+
     def observe(self) -> Observed:
         """Everything the brain needs."""
         return Observed(now=time.monotonic(), pods=tuple(pod.observe() for pod in self.pods.values()))
@@ -124,6 +135,7 @@ class Manager:
                 await asyncio.wait_for(self._wake.wait(), _TICK)
             self._wake.clear()
             async with self._changing:
+                self._remember_ends()
                 for action in decide(self.observe()):
                     try:
                         await self._act(action)

@@ -12,6 +12,7 @@ import msgspec
 from kube_gateway.control.decide import decide
 from kube_gateway.errors import KubeGatewayError, UsageError
 from kube_gateway.local import api, cgroups, network
+from kube_gateway.local.endpoint import peer_user
 from kube_gateway.model.settings import settings_from_annotations
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if (user := peer_user(writer)) != 0:
+                _log.warning("turned away a request of user %d", user)
+                return
             request = api.request_decoder.decode(await reader.read(_LONGEST_REQUEST))
             writer.write(msgspec.json.encode(await _answer(manager, request)))
             await writer.drain()

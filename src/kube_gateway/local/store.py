@@ -15,7 +15,8 @@ from kube_gateway.model.pod import Pod
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One pod. `started` is the main process's start time as /proc tells it (clock ticks since boot), which together
-    with `pid` names the process; `created` is seconds since the epoch; `generation` counts gateways."""
+    with `pid` names the process; `created` is seconds since the epoch; `generation` counts gateways. `exit_code` is that
+    of the main process once it has ended while a manager was there to see it, negative for a signal."""
 
     name: str
     uid: str
@@ -27,6 +28,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     started: int = 0
     generation: int = 0
+    exit_code: int | None = None
 
     @property
     def pod(self) -> Pod:

@@ -32,7 +32,7 @@ class Workload:
 
     def __init__(self, record: PodRecord) -> None:
         self.record = record
-        self.exit_code: int | None = None
+        self.exit_code: int | None = record.exit_code
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -77,6 +77,8 @@ async def start(instance: Instance, request: Run, *, number: int, changed: Calla
         created=time.time(),
         annotations=request.annotations,
     )
+    # What a manager left that died while it made a pod of this name.
+    await asyncio.to_thread(remove, instance, record.name)
     try:
         network.make_pod_network(instance, record.name, number)
         cgroups.make_pod_cgroup(instance, record.name)
@@ -86,11 +88,11 @@ async def start(instance: Instance, request: Run, *, number: int, changed: Calla
         workload = Workload(record)
         watching = workload.watch(process, changed)
         await asyncio.wait([watching], timeout=_AT_ONCE)
-        if workload.exit_code:
+        if workload.exit_code is not None:
             words = _last_words(instance, record.name)
             raise UsageError(
                 f"{request.command[0]} ended at once with exit code {workload.exit_code}{words}",
-                hint="the pod was not kept",
+                hint="the pod was not kept: it needs a command that goes on running",
             )
         save(instance, record)
     except BaseException:
