@@ -69,9 +69,9 @@ Two ordinary programs in two pods
      43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50 51 52  CDEFGHIJKLMNOPQR
 
 Who is who, by the certificates they showed each other
-   POD     AS ITS PEER SAW IT                           TLS 1.3 WITH
-   pod-01  spiffe://cluster.local/ns/default/sa/pod-01  AES_128_GCM_SHA256 X25519MLKEM768
-   pod-02  spiffe://cluster.local/ns/default/sa/pod-02  AES_128_GCM_SHA256 X25519MLKEM768
+   POD     AS ITS PEER SAW IT                           VALID   TLS 1.3 WITH
+   pod-01  spiffe://cluster.local/ns/default/sa/pod-01  60 min  AES_128_GCM_SHA256 X25519MLKEM768
+   pod-02  spiffe://cluster.local/ns/default/sa/pod-02  60 min  AES_128_GCM_SHA256 X25519MLKEM768
 
 All of it held: 96 requests answered, none failed, the same processes from begin to end,
 each server saw its real client's address. It took 13 s.

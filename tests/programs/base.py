@@ -42,8 +42,9 @@ class Program:
         """Carry `readable` both ways, check every answer, and that the server is told the client's true address."""
         raise NotImplementedError
 
-    def load(self) -> None:
-        """Many connections or requests at once."""
+    def load(self) -> int:
+        """Open many connections at once, and return how many at least."""
+        raise NotImplementedError
 
     @property
     def server(self) -> str:

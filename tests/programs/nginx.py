@@ -76,6 +76,7 @@ class Nginx(Program):
         urls = [f"{self._url}/page?{number}" for number in range(200)]
         pages = self._curl("--parallel", "--parallel-immediate", "--no-keepalive", "-H", "Connection: close", *urls)
         assert pages == MARKER * len(urls)
+        return len(urls)
 
     def _curl(self, *arguments: str) -> str:
         return self.run(installed("curl", "curl"), "-sSf", "--http1.1", "--max-time", "50", *arguments)

@@ -59,6 +59,7 @@ class OpenSSH(Program):
         script = 'for n in 1 2 3 4 5 6 7 8; do "$@" "echo session $n" & done; wait'
         answers = self._ssh(script=script).splitlines()
         assert sorted(answers) == [f"session {number}" for number in range(1, 9)]
+        return len(answers)
 
     def _ssh(self, *remote: str, script: str = '"$@"') -> str:
         """Run ssh by a shell `script` in which $0 is the directory and "$@" the command."""

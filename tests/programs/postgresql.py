@@ -45,11 +45,13 @@ class PostgreSQL(Program):
 
     def load(self):
         benchmark = installed("pgbench", "postgresql-contrib")
+        clients = 8
         arguments = ("-h", self.server, "-U", "postgres")
         self.run(benchmark, *arguments, "-i", "-q", "postgres")
-        done = self.run(benchmark, *arguments, "-c", "8", "-j", "2", "-T", "3", "postgres")
+        done = self.run(benchmark, *arguments, "-c", str(clients), "-j", "2", "-T", "3", "postgres")
         assert re.search(r"number of failed transactions: 0 ", done), done
         assert int(re.search(r"transactions actually processed: (\d+)", done)[1]) > 0, done
+        return clients
 
     def _select(self, query: str) -> str:
         psql = installed("psql", "postgresql-client")

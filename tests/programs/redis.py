@@ -24,5 +24,7 @@ class Redis(Program):
 
     def load(self):
         benchmark = installed("redis-benchmark", "redis-tools")
-        done = self.run(benchmark, "-h", self.server, "-q", "-n", "20000", "-c", "20", "-t", "set,get")
+        clients = 20
+        done = self.run(benchmark, "-h", self.server, "-q", "-n", "20000", "-c", str(clients), "-t", "set,get")
         assert len(re.findall(r"(?:SET|GET): [\d.]+ requests per second", done)) == 2, done
+        return clients

@@ -41,7 +41,6 @@ pub async fn dial(to: SocketAddr, from: IpAddr, port: u16, timeout: Duration) ->
         if port != 0 {
             // The application's own port, so that the other side sees the connection that the application sees.
             let socket = new_socket(to)?;
-            socket.set_reuse_address(true)?;
             if socket.bind(&SocketAddr::new(from, port).into()).is_ok() {
                 match connect(socket, to).await {
                     Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
@@ -89,7 +88,6 @@ async fn dial_from_chosen_port(to: SocketAddr, client: SocketAddr, maps: &Socket
         let offset = start.wrapping_mul(PORT_TRIES.into()).wrapping_add(step) % span;
         let port = low + u16::try_from(offset).unwrap_or(0);
         let socket = new_socket(to)?;
-        socket.set_reuse_address(true)?;
         if socket.bind(&SocketAddr::new(to.ip(), port).into()).is_err() {
             continue;
         }
@@ -115,6 +113,8 @@ fn port_range() -> (u16, u16) {
 
 fn new_socket(to: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // On all of them: a port in TIME_WAIT can be bound again only if its earlier socket allowed it too.
+    socket.set_reuse_address(true)?;
     Ok(socket)
 }
 

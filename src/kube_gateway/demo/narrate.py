@@ -136,11 +136,18 @@ def _samples(samples: Iterable[Sample]) -> list[str]:
 
 def _identities(identities: Iterable[PeerIdentity]) -> list[str]:
     """Who each pod is as its peer saw it: what was proven, not what was claimed."""
+    found = sorted(identities, key=lambda each: each.peer)
+    life = {each.pod: f"{each.certificate_seconds_left / 60:.0f} min" for each in found}
     rows = [
-        (each.peer, each.peer_spiffe_id, f"{each.cipher.removeprefix('TLS13_')} {each.key_exchange}")
-        for each in sorted(identities, key=lambda each: each.peer)
+        (
+            each.peer,
+            each.peer_spiffe_id,
+            life.get(each.peer, "-"),
+            f"{each.cipher.removeprefix('TLS13_')} {each.key_exchange}",
+        )
+        for each in found
     ]
-    return _table(rows, header=("POD", "AS ITS PEER SAW IT", "TLS 1.3 WITH"))
+    return _table(rows, header=("POD", "AS ITS PEER SAW IT", "VALID", "TLS 1.3 WITH"))
 
 
 def _table(rows: Sequence[tuple[str, ...]], *, header: tuple[str, ...]) -> list[str]:
