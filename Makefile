@@ -52,12 +52,12 @@ lint: build test-packages
 	$(call say,Checking style types and layers)
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
-	@.venv/bin/mypy
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/mypy --no-error-summary --strict bench
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml --allowlist native/stubtest-allowlist.txt
 	@cargo fmt --all --check
-	@cargo clippy --release --locked --quiet --all-targets --workspace -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic
-	@cargo clippy --release --locked --quiet --workspace -- -D warnings
+	@cargo clippy --release --locked --quiet --all-targets --workspace -- -D warnings
 	@clang-format --dry-run --Werror bpf/*.c bpf/*.h
 
 bench: build

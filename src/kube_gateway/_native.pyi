@@ -22,19 +22,19 @@ class Hooks:
         """Set what is captured. `gateway_cgroups` are inode numbers of cgroup directories (at most 4); a rule is
         (address, prefix length, captured), the longest prefix decides; `stale_after` is seconds without a sign of life
         of the worker after which it counts as hung. The pod's own addresses and loopback are never captured."""
-    def mark_listener(self, socket: int, /) -> None:
+    def mark_listener(self, socket: int) -> None:
         """Tell the hooks that this listener on port 18000 is the gateway's own."""
-    def attach(self, cgroup: str, /) -> None:
+    def attach(self, cgroup: str) -> None:
         """Attach to the cgroup, in the place of what an earlier gateway left there."""
     def shared_maps(self) -> dict[str, int]:
         """Descriptors of the maps that a worker needs; valid as long as this object."""
     def counters(self) -> dict[str, int]:
         """`hook_*` counters since loading."""
 
-def has_hooks(cgroup: str, /) -> int:
+def has_hooks(cgroup: str) -> int:
     """How many programs of kube-gateway are attached to this cgroup."""
 
-def remove_hooks(cgroup: str, /) -> int:
+def remove_hooks(cgroup: str) -> int:
     """Detach all programs of kube-gateway from this cgroup and return how many there were."""
 
 class Core:
@@ -46,9 +46,9 @@ class Core:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
     def configure(self, *, mode: str, debug: bool) -> None:
         """`mode` is `off`, `permissive` or `strict`."""
-    def listen(self, kind: str, socket: int, /) -> None:
+    def listen(self, kind: str, socket: int) -> None:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
-    def stop_listening(self, kind: str, /) -> None:
+    def stop_listening(self, kind: str) -> None:
         """Close the listeners of this kind."""
     def next_query(self, timeout: float) -> str | None:
         """Wait up to `timeout` seconds for the address of a peer that the watcher shall be asked about."""
@@ -71,5 +71,5 @@ def connections() -> bytes:
     """Established TCP connections of this network namespace as a JSON array of objects with `cookie`, `local_address`,
     `local_port`, `remote_address`, `remote_port`, `idle` (seconds) and `cgroup` (inode number, 0 unknown)."""
 
-def destroy_connections(cookies: list[int], /) -> int:
+def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Room for one DATA frame with its header.
-pub const SIZE: usize = 64 * 1024;
+pub const SIZE: usize = 256 * 1024;
 
 /// Kept per worker thread; more than this many bursts at once allocate.
-const KEPT: usize = 64;
+const KEPT: usize = 16;
 
 thread_local! {
     static FREE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };

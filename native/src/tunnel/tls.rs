@@ -16,6 +16,7 @@ use rustls::{CertificateError, ClientConfig, CommonState, RootCertStore, ServerC
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::buffers;
 use super::identity::{self, PeerIdentity};
 use super::session::Session;
 use super::transport::ReadAhead;
@@ -23,6 +24,9 @@ use super::wire;
 use crate::error::{Error, Result};
 
 pub type TlsSession = Session<TlsStream<ReadAhead>>;
+
+/// Records that wait for the socket: with those of one buffer on the way, room for the next.
+const MOST_SEALED: usize = 2 * buffers::SIZE;
 
 /// The gateway's own identity and whom it trusts. Replaced as a whole at renewal; `generation` tells them apart.
 pub struct Identity {
@@ -96,13 +100,16 @@ impl Identity {
     /// Proves to the peer who we are and checks that it is who it must be at `address`.
     pub async fn connect(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
         let name = ServerName::IpAddress(address.to_canonical().into());
-        let stream = self.connector.connect(name, ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
+        let mut stream =
+            self.connector.connect(name, ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
+        stream.get_mut().1.set_buffer_limit(Some(MOST_SEALED));
         self.session(stream.into(), address)
     }
 
     /// The other side of `connect`; `address` is where the connection comes from.
     pub async fn accept(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
-        let stream = self.acceptor.accept(ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
+        let mut stream = self.acceptor.accept(ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
+        stream.get_mut().1.set_buffer_limit(Some(MOST_SEALED));
         self.session(stream.into(), address)
     }
 
