@@ -55,7 +55,7 @@ lint: build test-packages
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary --strict bench
 	@.venv/bin/lint-imports
-	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml --allowlist native/stubtest-allowlist.txt
+	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --quiet --all-targets --workspace -- -D warnings
 	@clang-format --dry-run --Werror bpf/*.c bpf/*.h

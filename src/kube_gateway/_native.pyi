@@ -1,12 +1,30 @@
 """The native core: eBPF hooks, tunnel and relay, socket diagnostics. See `native/` for the Rust side."""
 
+from typing import Self, final
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Core",
+    "Hooks",
+    "NativeError",
+    "connections",
+    "create_key_and_request",
+    "destroy_connections",
+    "drop_privileges",
+    "has_hooks",
+    "remove_hooks",
+]
+
 class NativeError(Exception):
     """The kernel or a library refused something; `args` are a sentence and the kernel's error number or None."""
 
+@final
+@disjoint_base
 class Hooks:
     """The eBPF programs of one pod, loaded. They stay attached when this object or its process ends."""
 
-    def __init__(self) -> None:
+    def __new__(cls) -> Self:
         """Load and verify all programs. Raises NativeError with the verifier's words. Needs CAP_BPF and CAP_NET_ADMIN."""
     def configure(
         self,
@@ -37,10 +55,12 @@ def has_hooks(cgroup: str) -> int:
 def remove_hooks(cgroup: str) -> int:
     """Detach all programs of kube-gateway from this cgroup and return how many there were."""
 
+@final
+@disjoint_base
 class Core:
     """The data path, on threads of its own. Descriptors given to it are its own from then on."""
 
-    def __init__(self, *, addresses: list[str], maps: dict[str, int], threads: int) -> None:
+    def __new__(cls, *, addresses: list[str], maps: dict[str, int], threads: int) -> Self:
         """Start the threads. `addresses` are the pod's own, `maps` those of `Hooks.shared_maps`."""
     def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
