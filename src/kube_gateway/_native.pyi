@@ -2,8 +2,6 @@
 
 from typing import Self, final
 
-from typing_extensions import disjoint_base
-
 __all__ = [
     "Core",
     "Hooks",
@@ -20,7 +18,6 @@ class NativeError(Exception):
     """The kernel or a library refused something; `args` are a sentence and the kernel's error number or None."""
 
 @final
-@disjoint_base
 class Hooks:
     """The eBPF programs of one pod, loaded. They stay attached when this object or its process ends."""
 
@@ -56,7 +53,6 @@ def remove_hooks(cgroup: str) -> int:
     """Detach all programs of kube-gateway from this cgroup and return how many there were."""
 
 @final
-@disjoint_base
 class Core:
     """The data path, on threads of its own. Descriptors given to it are its own from then on."""
 
