@@ -1,0 +1,165 @@
+"""A play-book: what happens (`>>`) and what is decided then (`<<`), line by line.
+
+>> pod a encrypt=true           a pod with annotations appears, or its annotations change to these
+>> gateway a starting|ready     its gateway is in that state; `clear PEER:PORT:IDLE...` gives connections in clear
+>> applied a                    the settings last decided for it were sent
+>> exits a CODE                 its gateway ended
+>> leaves a                     it was told to leave
+>> hooks a                      hooks that refuse are left of it
+>> ends a                       the pod's program ended
+>> time SECONDS
+<< StartGateway a 1             exactly these actions, in order; `<<` alone: none
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kube_gateway.control import actions
+from kube_gateway.control.decide import decide
+from kube_gateway.control.observed import GatewayObservation, Observed, PodObservation
+from kube_gateway.errors import InvalidAnnotation
+from kube_gateway.model.flow import ClearConnection
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.settings import settings_from_annotations
+
+
+class World:
+    """What is observed, changed by events."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.pods: dict[str, PodObservation] = {}
+
+    def decide(self) -> tuple[actions.Action, ...]:
+        return decide(Observed(now=self.now, pods=tuple(self.pods.values())))
+
+    def happen(self, event: str) -> None:
+        verb, *words = event.split()
+        getattr(self, f"_{verb}")(*words)
+
+    def change(self, name: str, **changes: object) -> None:
+        self.pods[name] = msgspec.structs.replace(self.pods[name], **changes)
+
+    def change_gateway(self, name: str, **changes: object) -> None:
+        gateway = self.pods[name].gateway or GatewayObservation(state="starting")
+        self.change(name, gateway=msgspec.structs.replace(gateway, **changes))
+
+    def _pod(self, name: str, *annotations: str) -> None:
+        pairs = {f"kube-gateway.io/{key}": value for key, _, value in (a.partition("=") for a in annotations)}
+        number = len(self.pods) + 2
+        if name in self.pods:
+            self.change(name, pod=msgspec.structs.replace(self.pods[name].pod, annotations=pairs))
+        else:
+            pod = Pod(name=name, uid=name, addresses=(f"10.0.0.{number}",), annotations=pairs)
+            self.pods[name] = PodObservation(pod=pod)
+
+    def _gateway(self, name: str, state: str, *clear: str) -> None:
+        connections = []
+        for number, text in enumerate(word for word in clear if word != "clear"):
+            peer, port, idle = text.split(":")
+            address = self.pods[peer].pod.addresses[0] if peer in self.pods else peer
+            connections.append(
+                ClearConnection(
+                    cookie=number + 1,
+                    local_address=self.pods[name].pod.addresses[0],
+                    local_port=40000,
+                    remote_address=address,
+                    remote_port=int(port),
+                    relayed=False,
+                    idle=float(idle),
+                )
+            )
+        if self.pods[name].gateway is None or self.pods[name].gateway.state == "exited":
+            self.change(name, gateway=None, generation=self.pods[name].generation + 1)
+        self.change_gateway(name, state=state, clear_connections=tuple(connections))
+
+    def _applied(self, name: str) -> None:
+        self.change_gateway(name, applied=settings_from_annotations(self.pods[name].pod.annotations))
+
+    def _exits(self, name: str, code: str) -> None:
+        told = self.pods[name].gateway.told_to_leave
+        self.change_gateway(name, state="exited", exit_code=int(code), clear_connections=())
+        if int(code) == 0 and told:
+            self.change(name, failures=0)
+        else:
+            self.change(name, failures=self.pods[name].failures + 1, last_failure=self.now)
+
+    def _leaves(self, name: str) -> None:
+        self.change_gateway(name, told_to_leave=True)
+
+    def _hooks(self, name: str) -> None:
+        self.change(name, hooks_left=True)
+
+    def _ends(self, name: str) -> None:
+        self.change(name, running=False)
+
+    def _time(self, seconds: str) -> None:
+        self.now += float(seconds)
+
+    def carry_out(self, action: actions.Action) -> None:
+        """What a runner would have done about it, at once and with success."""
+        name = action.pod.removeprefix("default/")
+        match action:
+            case actions.StartGateway():
+                gateway = GatewayObservation(state="starting")
+                self.change(name, gateway=gateway, generation=action.generation, hooks_left=False)
+            case actions.Configure():
+                self.change_gateway(name, applied=action.settings, state="ready")
+            case actions.Leave():
+                self.change_gateway(name, told_to_leave=True, state="exited", exit_code=0)
+                self.change(name, failures=0)
+            case actions.Flush():
+                self.change_gateway(name, clear_connections=())
+            case actions.RemoveHooks():
+                self.change(name, hooks_left=False)
+            case actions.ReportProblem():
+                self.change(name, problem=action.message)
+            case actions.ClearProblem():
+                self.change(name, problem=None)
+
+
+def spell(action: actions.Action) -> str:
+    """An action as a play-book has it."""
+    words = [type(action).__name__, action.pod.removeprefix("default/")]
+    match action:
+        case actions.StartGateway():
+            words.append(str(action.generation))
+        case actions.Configure():
+            words.append(action.settings.encryption)
+        case actions.Flush():
+            words += map(str, action.cookies)
+        case actions.ReportProblem():
+            words.append(repr(action.message))
+    return " ".join(words)
+
+
+def play(book: str) -> None:
+    """Play a book; raises `AssertionError` at the first line that does not come out as written."""
+    world = World()
+    lines = [line.strip() for line in book.strip().splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if line.startswith(">>"):
+            world.happen(line[2:])
+            continue
+        if number and lines[number - 1].startswith("<<"):
+            continue
+        wanted = []
+        for later in lines[number:]:
+            if not later.startswith("<<"):
+                break
+            wanted.append(later[2:].strip())
+        decided = [spell(action) for action in world.decide()]
+        assert decided == [text for text in wanted if text], f"line {number + 1}: {line}"
+        for action in world.decide():
+            if isinstance(action, actions.ReportProblem | actions.ClearProblem):
+                world.carry_out(action)
+
+
+def understood(annotations: dict[str, str]) -> bool:
+    """Whether the annotations are right."""
+    try:
+        settings_from_annotations(annotations)
+    except InvalidAnnotation:
+        return False
+    return True

@@ -1,0 +1,242 @@
+"""The watcher's decisions, as play-books."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.playbook import World, play, understood
+from kube_gateway.control.decide import LONGEST_RETRY, is_enrolled, retry_after
+from kube_gateway.model.settings import settings_from_annotations
+
+BOOKS = {
+    "a pod that asks for nothing gets nothing": """
+        >> pod a
+        <<
+        >> pod a netflush=true debug=true
+        <<
+    """,
+    "enrolling": """
+        >> pod a encrypt=true
+        << StartGateway a 1
+        >> gateway a starting
+        << Configure a permissive
+        >> applied a
+        <<
+        >> gateway a ready
+        <<
+    """,
+    "a change takes effect without a new gateway": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> pod a encrypt=strict
+        << Configure a strict
+        >> applied a
+        <<
+    """,
+    "leaving": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> pod a
+        << Leave a
+        >> leaves a
+        <<
+        >> gateway a draining
+        <<
+        >> exits a 0
+        <<
+    """,
+    "wanted again while it leaves: the next one starts when it is gone": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> pod a encrypt=true enabled=false
+        << Leave a
+        >> leaves a
+        >> gateway a draining
+        >> pod a encrypt=true
+        <<
+        >> exits a 0
+        << StartGateway a 2
+    """,
+    "a gateway that dies is replaced, after a growing pause": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> exits a 137
+        <<
+        >> time 0.2
+        << StartGateway a 2
+        >> gateway a starting
+        >> exits a 1
+        <<
+        >> time 0.3
+        <<
+        >> time 0.2
+        << StartGateway a 3
+    """,
+    "a gateway that ends by itself without being told is replaced too": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> exits a 0
+        >> time 1
+        << StartGateway a 2
+    """,
+    "hooks of a dead strict gateway go when the pod shall not be enrolled": """
+        >> pod a encrypt=strict
+        >> gateway a ready
+        >> exits a -9
+        >> hooks a
+        >> pod a
+        << RemoveHooks a
+    """,
+    "hooks of a dead strict gateway stay while it shall": """
+        >> pod a encrypt=strict
+        >> gateway a ready
+        >> exits a -9
+        >> hooks a
+        <<
+        >> time 1
+        << StartGateway a 2
+    """,
+    "a wrong annotation is reported once and changes nothing": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> pod a encrypt=maybe
+        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
+        <<
+        >> pod a encrypt=perhaps
+        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'perhaps'"
+        >> pod a encrypt=true
+        << ClearProblem a
+        >> time 1
+        <<
+    """,
+    "a pod whose program ended is left": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> ends a
+        << Leave a
+    """,
+    "flushing ends what would come back encrypted": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true
+        >> pod c
+        >> gateway a ready clear b:9000:0 c:9000:0 203.0.113.1:443:0
+        >> applied a
+        >> gateway b starting
+        << Configure b permissive
+        >> applied b
+        <<
+        >> gateway b ready
+        << Flush a 1
+    """,
+    "flushing leaves busy connections alone when asked to": """
+        >> pod a encrypt=true netflush=idle
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:1 b:9001:6
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 2
+    """,
+    "flushing leaves excluded connections alone": """
+        >> pod a encrypt=true netflush=true exclude-ports=9000
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:1 b:9001:1
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 2
+        >> pod a encrypt=true netflush=true exclude-cidrs=10.0.0.0/24
+        << Configure a permissive
+        >> applied a
+        <<
+    """,
+    "nothing is flushed without encryption": """
+        >> pod a encrypt=false netflush=true
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:1
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        <<
+    """,
+}
+
+
+@pytest.mark.parametrize("book", BOOKS)
+def test_play_book(book):
+    play(BOOKS[book])
+
+
+def test_a_play_book_that_is_wrong_is_noticed():
+    with pytest.raises(AssertionError):
+        play(">> pod a encrypt=true\n<<")
+    with pytest.raises(AssertionError):
+        play(">> pod a\n<< StartGateway a 1")
+
+
+def test_a_peer_counts_as_enrolled_as_long_as_it_shall_be():
+    world = World()
+    world.happen("pod a encrypt=true")
+    assert is_enrolled(world.pods.values(), "10.0.0.2")
+    assert not is_enrolled(world.pods.values(), "10.0.0.3")
+    world.happen("gateway a ready")
+    world.happen("exits a 137")
+    assert is_enrolled(world.pods.values(), "10.0.0.2")
+    world.happen("pod a encrypt=false")
+    assert not is_enrolled(world.pods.values(), "10.0.0.2")
+    world.happen("pod a encrypt=true")
+    world.happen("ends a")
+    assert not is_enrolled(world.pods.values(), "10.0.0.2")
+
+
+def test_the_pause_grows_and_is_bounded():
+    pauses = [retry_after(failures) for failures in range(1, 200)]
+    assert pauses[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == LONGEST_RETRY
+
+
+ANNOTATIONS = ("", "encrypt=true", "encrypt=strict", "encrypt=false", "encrypt=oops", "encrypt=true enabled=false")
+EVENTS = st.one_of(
+    st.builds("pod {} {}".format, st.sampled_from("abc"), st.sampled_from(ANNOTATIONS)),
+    st.builds("gateway {} {}".format, st.sampled_from("abc"), st.sampled_from(("starting", "ready"))),
+    st.builds("exits {} {}".format, st.sampled_from("abc"), st.sampled_from((0, 1, -9))),
+    st.builds("hooks {}".format, st.sampled_from("abc")),
+    st.builds("time {}".format, st.sampled_from((0.1, 1, 20))),
+)
+
+
+@given(st.lists(EVENTS, max_size=25))
+def test_whatever_happens_it_comes_to_rest_as_asked_for(events):
+    world = World()
+    for name in "abc":
+        world.happen(f"pod {name}")
+    for event in events:
+        verb, name, *_ = event.split()
+        if verb == "exits" and (world.pods[name].gateway is None or world.pods[name].gateway.state == "exited"):
+            continue
+        world.happen(event)
+    for _ in range(10):
+        world.happen("time 60")
+        decided = world.decide()
+        if not decided:
+            break
+        for action in decided:
+            world.carry_out(action)
+    assert world.decide() == ()
+    for pod in world.pods.values():
+        if not understood(pod.pod.annotations):
+            assert pod.problem
+            continue
+        settings = settings_from_annotations(pod.pod.annotations)
+        running = pod.gateway is not None and pod.gateway.state != "exited"
+        assert running == settings.wanted
+        assert not running or pod.gateway.applied == settings
+        assert not pod.hooks_left or running

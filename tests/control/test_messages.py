@@ -1,0 +1,54 @@
+"""The words of gateways and watcher survive the wire; others are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from kube_gateway.control import messages
+from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.settings import Settings
+
+FROM_GATEWAY = [
+    messages.Hello(pod="default/a", uid="1", generation=2, version="0"),
+    messages.CertificateRequest(csr="PEM"),
+    messages.Report(
+        state="ready", settings_revision=3, certificate_expires=1.5, clear_connections=(), snapshot=GatewaySnapshot()
+    ),
+    messages.PeerQuery(address="10.0.0.1"),
+]
+FROM_WATCHER = [
+    messages.Configure(revision=1, addresses=("10.0.0.2",), settings=Settings(wanted=True)),
+    messages.Certificate(
+        expires=1.0, chain="c", trust_bundle="b", trust_generation=1, spiffe_id="spiffe://x/y", trust_domain="x"
+    ),
+    messages.PeerAnswer(address="10.0.0.1", enrolled=True),
+    messages.Flush(cookies=(1, 2**63)),
+    messages.Leave(grace=1.0),
+]
+
+
+@pytest.mark.parametrize("message", FROM_GATEWAY, ids=lambda message: type(message).__name__)
+def test_what_a_gateway_says_arrives(message):
+    line = messages.encode(message)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert messages.decode_from_gateway(line) == message
+
+
+@pytest.mark.parametrize("message", FROM_WATCHER, ids=lambda message: type(message).__name__)
+def test_what_the_watcher_says_arrives(message):
+    assert messages.decode_from_watcher(messages.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{}", b'{"type":"Unknown"}', b'{"type":"Leave"}', b'{"type":"Leave","grace":1,"extra":2}', b"\xff", b"[1]"],
+)
+def test_other_lines_are_refused(line):
+    with pytest.raises(ValueError):
+        messages.decode_from_watcher(line)
+
+
+def test_a_gateway_cannot_speak_as_the_watcher():
+    with pytest.raises(ValueError, match="Leave"):
+        messages.decode_from_gateway(messages.encode(messages.Leave(grace=1.0)))

@@ -1,0 +1,111 @@
+"""The certificate authority: written whole, never over another, and not used when it is not a secret."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from kube_gateway.errors import IdentityError
+from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority, load_authority
+from kube_gateway.identity.bundle import trust_bundle
+
+
+def test_what_is_created_can_be_loaded(tmp_path):
+    made = create_authority(tmp_path / "ca", trust_domain="example.org")
+    loaded = load_authority(tmp_path / "ca")
+    assert loaded.fingerprint == made.fingerprint
+    assert loaded.trust_domain == "example.org"
+    assert isinstance(loaded.key.curve, ec.SECP256R1)
+    constraints = loaded.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.critical
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+    usage = loaded.certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.key_cert_sign
+    assert not usage.digital_signature
+
+
+def test_only_the_owner_reads_the_key(tmp_path):
+    create_authority(tmp_path)
+    assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("present", [KEY_FILE, CERTIFICATE_FILE])
+def test_nothing_is_overwritten(tmp_path, present):
+    (tmp_path / present).write_text("precious")
+    with pytest.raises(IdentityError, match="exists"):
+        create_authority(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [present]
+    assert (tmp_path / present).read_text() == "precious"
+
+
+def test_of_many_creations_at_once_one_wins_whole(tmp_path):
+    results = []
+
+    def create():
+        try:
+            results.append(create_authority(tmp_path).fingerprint)
+        except IdentityError:
+            results.append(None)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [result for result in results if result]
+    assert winners == [load_authority(tmp_path).fingerprint]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CERTIFICATE_FILE, KEY_FILE]
+
+
+def test_a_missing_authority_says_how_to_make_one(tmp_path):
+    with pytest.raises(IdentityError) as missing:
+        load_authority(tmp_path)
+    assert missing.value.hint == f"kube-gateway ca create --directory {tmp_path}"
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path):
+    create_authority(tmp_path)
+    (tmp_path / KEY_FILE).chmod(0o640)
+    with pytest.raises(IdentityError) as refused:
+        load_authority(tmp_path)
+    assert refused.value.hint == f"chmod 600 {tmp_path / KEY_FILE}"
+
+
+@pytest.mark.parametrize("name", [KEY_FILE, CERTIFICATE_FILE])
+def test_a_file_that_is_no_pem_is_named(tmp_path, name):
+    create_authority(tmp_path)
+    (tmp_path / name).write_text("not PEM")
+    with pytest.raises(IdentityError, match=name):
+        load_authority(tmp_path)
+
+
+def test_key_and_certificate_must_belong_together(tmp_path):
+    create_authority(tmp_path / "a")
+    create_authority(tmp_path / "b")
+    (tmp_path / "a" / KEY_FILE).write_bytes((tmp_path / "b" / KEY_FILE).read_bytes())
+    with pytest.raises(IdentityError, match="do not belong together"):
+        load_authority(tmp_path / "a")
+
+
+def test_an_expired_root_is_refused(tmp_path):
+    create_authority(tmp_path)
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3660)
+    with pytest.raises(IdentityError, match="valid from"):
+        load_authority(tmp_path, now=later)
+
+
+def test_a_trust_domain_is_checked_before_anything_is_written(tmp_path):
+    with pytest.raises(IdentityError):
+        create_authority(tmp_path / "ca", trust_domain="Not a domain")
+    assert not (tmp_path / "ca").exists()
+
+
+def test_a_bundle_is_known_by_its_roots_whatever_their_order(tmp_path):
+    a, b = create_authority(tmp_path / "a"), create_authority(tmp_path / "b")
+    assert trust_bundle([a, b]) == trust_bundle([b, a, a])
+    assert trust_bundle([a]).generation != trust_bundle([a, b]).generation
+    assert trust_bundle([a, b]).pem.count("BEGIN CERTIFICATE") == 2
