@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::sockets::reset_on_drop;
-use crate::tunnel::buffers::Buffer;
+use crate::tunnel::buffers::{Buffer, SIZE};
 
 #[derive(Default)]
 struct Direction {
@@ -24,7 +24,7 @@ impl Direction {
                 self.buffer.consume(written);
             } else if self.ended {
                 return Poll::Ready(Ok(()));
-            } else if ready!(self.buffer.poll_fill(from, 0, cx))? == 0 {
+            } else if ready!(self.buffer.poll_fill(from, 0, SIZE, cx))? == 0 {
                 self.ended = true;
                 ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
             }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
 
 use super::clear;
 use super::counters::{Active, add};
@@ -19,9 +18,10 @@ use super::relay::relay;
 use super::sockets::{dial, prepare_network, reset_on_drop};
 use crate::log;
 use crate::tunnel::identity::PeerIdentity;
+use crate::tunnel::records::Records;
 use crate::tunnel::session::{Control, Session, SessionError};
-use crate::tunnel::tls::{HandshakeError, Identity, classify};
-use crate::tunnel::transport::{ReadAhead, Transport};
+use crate::tunnel::tls::{HandshakeError, Identity};
+use crate::tunnel::transport::Transport;
 use crate::tunnel::wire::{self, Open, Status, WireError};
 
 const TLS_TUNNEL_PORT: u16 = 18443;
@@ -58,7 +58,7 @@ struct Tls(Arc<Identity>);
 struct Plain;
 
 impl Tunnel for Tls {
-    type Carrier = TlsStream<ReadAhead>;
+    type Carrier = Records;
     const PORT: u16 = TLS_TUNNEL_PORT;
 
     fn pool<'a>(&self, gateway: &'a Gateway) -> &'a Pool<Session<Self::Carrier>> {
@@ -257,7 +257,7 @@ impl Connection<'_> {
         let early = self.append_early_bytes(&mut first);
         let status = match tokio::time::timeout(STATUS_WITHIN, ask_for_stream(&mut session, &first)).await {
             Ok(Ok(status)) => status,
-            Ok(Err(SessionError::Io(error))) => match classify(error, peer) {
+            Ok(Err(SessionError::Io(error))) => match HandshakeError::from(error) {
                 HandshakeError::Refused(why) => {
                     self.gateway.peers.bad(peer);
                     return Some(Outcome::Refuse(why));

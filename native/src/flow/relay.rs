@@ -129,7 +129,7 @@ impl<T: Transport> Relay<'_, T> {
             self.end_up(&wire::reset());
             return Poll::Ready(());
         }
-        match ready!(self.up_buffer.poll_fill(self.application, wire::HEADER, cx)) {
+        match ready!(self.up_buffer.poll_fill(self.application, wire::HEADER, wire::DATA_CHUNK, cx)) {
             Ok(0) => self.end_up(&wire::fin()),
             Ok(length) => {
                 self.up_buffer.memory()[..wire::HEADER].copy_from_slice(&wire::data_header(length));

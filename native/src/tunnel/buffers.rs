@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Room for one DATA frame with its header.
+/// What one read or write moves in bulk. Larger ones gain nothing sure, smaller ones cost system calls and wake-ups.
 pub const SIZE: usize = 256 * 1024;
 
 /// Kept per worker thread; more than this many bursts at once allocate.
@@ -48,19 +48,45 @@ impl Buffer {
         self.release_if_empty();
     }
 
-    /// Reads once, behind the first `offset` bytes, which are the caller's to write afterwards. Returns how many bytes
-    /// came, 0 at the end of the stream; only with bytes does the buffer hold memory afterwards.
+    /// Reads once into the empty buffer, at most `most` bytes, behind the first `offset`, which are the caller's to write
+    /// afterwards. Returns how many bytes came, 0 at the end of the stream; only with bytes does the buffer hold memory
+    /// afterwards.
     pub fn poll_fill<R: AsyncRead + Unpin>(
         &mut self,
         reader: &mut R,
         offset: usize,
+        most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut read = ReadBuf::new(&mut self.memory()[offset..]);
+        let mut read = ReadBuf::new(&mut self.memory()[offset..offset + most]);
         let result = Pin::new(reader).poll_read(cx, &mut read);
         let length = read.filled().len();
         self.set(0, if length > 0 { offset + length } else { 0 });
         result.map(|result| result.map(|()| length))
+    }
+
+    /// Reads once behind the bytes that are there. Returns how many came, 0 at the end of the stream.
+    pub fn poll_extend<R: AsyncRead + Unpin>(
+        &mut self,
+        reader: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.compact();
+        let held = self.end;
+        let mut read = ReadBuf::new(&mut self.memory()[held..]);
+        let result = Pin::new(reader).poll_read(cx, &mut read);
+        let length = read.filled().len();
+        self.set(0, held + length);
+        result.map(|result| result.map(|()| length))
+    }
+
+    /// Moves the bytes to the front of the memory.
+    pub fn compact(&mut self) {
+        if self.start > 0 {
+            let (start, end) = (self.start, self.end);
+            self.memory().copy_within(start..end, 0);
+            self.set(0, end - start);
+        }
     }
 
     pub fn fill_from(&mut self, bytes: &[u8]) {

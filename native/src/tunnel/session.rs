@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWriteExt;
 
-use super::buffers::Buffer;
+use super::buffers::{Buffer, SIZE};
 use super::identity::PeerIdentity;
 use super::transport::Transport;
 use super::wire::{Decoder, Event, Open, Status, WireError};
@@ -81,7 +81,7 @@ impl<T: Transport> Session<T> {
 
     /// Reads once into the empty input buffer; 0 is the end of the session. Holds no buffer while it waits.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.poll_fill(&mut self.transport, 0, cx)
+        self.input.poll_fill(&mut self.transport, 0, SIZE, cx)
     }
 
     /// Whether an idle session can carry another stream: nothing has arrived on it, no end, no GOAWAY.

@@ -12,29 +12,25 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{CertificateError, ClientConfig, CommonState, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::buffers;
+use super::handshake::{self, Agreed};
 use super::identity::{self, PeerIdentity};
+use super::records::Records;
 use super::session::Session;
-use super::transport::ReadAhead;
 use super::wire;
 use crate::error::{Error, Result};
 
-pub type TlsSession = Session<TlsStream<ReadAhead>>;
-
-/// Records that wait for the socket: with those of one buffer on the way, room for the next.
-const MOST_SEALED: usize = 2 * buffers::SIZE;
+pub type TlsSession = Session<Records>;
 
 /// The gateway's own identity and whom it trusts. Replaced as a whole at renewal; `generation` tells them apart.
 pub struct Identity {
     pub generation: u64,
     pub trust_domain: String,
     pub own: PeerIdentity,
-    connector: TlsConnector,
-    acceptor: TlsAcceptor,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
 }
 
 /// Why there is no session.
@@ -74,6 +70,8 @@ impl Identity {
             .map_err(failed)?;
         client.alpn_protocols = vec![wire::ALPN.to_vec()];
         client.resumption = Resumption::disabled();
+        // For our own record layer, in this process only.
+        client.enable_secret_extraction = true;
 
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
@@ -87,55 +85,48 @@ impl Identity {
         server.alpn_protocols = vec![wire::ALPN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
+        server.enable_secret_extraction = true;
 
         Ok(Self {
             generation,
             trust_domain: trust_domain.to_owned(),
             own,
-            connector: TlsConnector::from(Arc::new(client)),
-            acceptor: TlsAcceptor::from(Arc::new(server)),
+            client: Arc::new(client),
+            server: Arc::new(server),
         })
     }
 
     /// Proves to the peer who we are and checks that it is who it must be at `address`.
     pub async fn connect(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
         let name = ServerName::IpAddress(address.to_canonical().into());
-        let mut stream =
-            self.connector.connect(name, ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
-        stream.get_mut().1.set_buffer_limit(Some(MOST_SEALED));
-        self.session(stream.into(), address)
+        self.session(handshake::connect(Arc::clone(&self.client), name, stream).await?, address)
     }
 
     /// The other side of `connect`; `address` is where the connection comes from.
     pub async fn accept(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
-        let mut stream = self.acceptor.accept(ReadAhead::new(stream)).await.map_err(|e| classify(e, address))?;
-        stream.get_mut().1.set_buffer_limit(Some(MOST_SEALED));
-        self.session(stream.into(), address)
+        self.session(handshake::accept(Arc::clone(&self.server), stream).await?, address)
     }
 
-    fn session(
-        &self,
-        stream: TlsStream<ReadAhead>,
-        address: IpAddr,
-    ) -> std::result::Result<TlsSession, HandshakeError> {
-        let (_, state) = stream.get_ref();
-        if state.alpn_protocol() != Some(wire::ALPN) {
+    #[cfg(test)]
+    pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.client)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    fn session(&self, agreed: Agreed, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
+        if agreed.alpn.as_deref() != Some(wire::ALPN) {
             return Err(HandshakeError::Refused("it does not speak kube-gateway/1".to_owned()));
         }
-        let certificate = state
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .ok_or_else(|| HandshakeError::Refused("it presents no certificate".to_owned()))?;
-        let mut peer = identity::check(certificate, &self.trust_domain, address).map_err(HandshakeError::Refused)?;
-        (peer.cipher, peer.key_exchange) = parameters(state);
-        Ok(Session::new(stream, Some(Arc::new(peer))))
+        let certificate =
+            agreed.certificate.ok_or_else(|| HandshakeError::Refused("it presents no certificate".to_owned()))?;
+        let mut peer = identity::check(&certificate, &self.trust_domain, address).map_err(HandshakeError::Refused)?;
+        (peer.cipher, peer.key_exchange) = (agreed.cipher, agreed.key_exchange);
+        Ok(Session::new(agreed.records, Some(Arc::new(peer))))
     }
-}
-
-fn parameters(state: &CommonState) -> (&'static str, &'static str) {
-    let cipher = state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-    let group = state.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or("unknown");
-    (cipher, group)
 }
 
 fn provider() -> CryptoProvider {
@@ -154,25 +145,32 @@ fn certificates(pem: &str, what: &str) -> Result<Vec<CertificateDer<'static>>> {
         .map_err(|error| Error::message(format!("the {what} is not readable as PEM: {error}")))
 }
 
-/// A sentence for a failure that TLS itself found, or `Broken` when it was the connection that failed.
-pub fn classify(error: io::Error, address: IpAddr) -> HandshakeError {
-    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return HandshakeError::Broken(error);
-    };
-    HandshakeError::Refused(match inner {
-        // A stranger's root may carry the same name as ours: then it is the signature that does not fit.
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            "its certificate is of an unknown authority".to_owned()
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(inner) => inner.clone().into(),
+            None => Self::Broken(error),
         }
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => format!("its certificate is not for the address {address}"),
-        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "its certificate has expired".to_owned()
-        }
-        rustls::Error::InvalidCertificate(why) => format!("its certificate is not accepted: {why:?}"),
-        rustls::Error::NoCertificatesPresented => "it presents no certificate".to_owned(),
-        rustls::Error::AlertReceived(alert) => format!("it refuses us with the TLS alert {alert:?}"),
-        other => other.to_string(),
-    })
+    }
+}
+
+impl From<rustls::Error> for HandshakeError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Refused(match error {
+            // A stranger's root may carry the same name as ours: then it is the signature that does not fit.
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                "its certificate is of an unknown authority".to_owned()
+            }
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => "its certificate is not for its address".to_owned(),
+            rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                "its certificate has expired".to_owned()
+            }
+            rustls::Error::InvalidCertificate(why) => format!("its certificate is not accepted: {why:?}"),
+            rustls::Error::NoCertificatesPresented => "it presents no certificate".to_owned(),
+            rustls::Error::AlertReceived(alert) => format!("it refuses us with the TLS alert {alert:?}"),
+            other => other.to_string(),
+        })
+    }
 }

@@ -9,8 +9,9 @@ pub const VERSION: u8 = 1;
 pub const ALPN: &[u8] = b"kube-gateway/1";
 pub const HEADER: usize = 4;
 
-/// What we send in one DATA frame: with its header exactly four full TLS records.
-pub const DATA_CHUNK: usize = 4 * 16384 - HEADER;
+/// What we send at most in one DATA frame: with its header exactly fifteen full TLS records, which is as many as one
+/// buffer holds when they are sealed.
+pub const DATA_CHUNK: usize = 15 * 16384 - HEADER;
 
 const OPEN: u8 = 1;
 const STATUS: u8 = 2;
