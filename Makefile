@@ -6,8 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
-BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev linux-libc-dev make pkg-config python3 python3-pip python3-venv util-linux
-TEST_PACKAGES := clang-format libpq5 nginx-light openssh-client openssh-server postgresql postgresql-contrib redis-server redis-tools
+BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev linux-libc-dev make procps python3 python3-pip python3-venv util-linux
+TEST_PACKAGES := bpftool clang-format libpq5 nginx-light openssh-client openssh-server postgresql postgresql-contrib redis-server redis-tools
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv

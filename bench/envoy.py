@@ -87,6 +87,8 @@ class EnvoyPair:
             process.kill()
             process.wait()
         self._processes.clear()
+        for key in self._directory.glob("*.key"):
+            key.unlink()
 
 
 def _config(directory: Path, pod: str, *, listen: tuple[str, int], to: tuple[str, int]) -> dict[str, Any]:

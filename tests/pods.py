@@ -109,7 +109,7 @@ class Pods:
     def counter(self, name, counter, *, fresh=False) -> int:
         """A counter of the gateway; `fresh` waits for a report that was made after this call."""
         if fresh:
-            time.sleep(2.2)
+            time.sleep(1.4)
         return self.report(name).snapshot.counters.get(counter, 0)
 
     def wait_counter(self, name, counter, at_least, *, timeout=15.0) -> None:

@@ -106,8 +106,7 @@ def test_a_pod_with_another_authority_is_refused_and_the_log_says_why(instance, 
     instance.annotate("right", encrypt="true")
     text = f"""
 import socket
-s = socket.create_connection(({left!r}, {PORT}), timeout=10)
-try: print("got", s.recv(10))
+try: print("got", socket.create_connection(({left!r}, {PORT}), timeout=10).recv(10))
 except ConnectionResetError: print("reset")"""
     assert instance.exec("right", sys.executable, "-c", text).stdout == "reset\n"
     instance.wait_log("right", f"refused a connection to {left}: its certificate is of an unknown authority")
@@ -122,8 +121,7 @@ def test_a_strict_pod_speaks_to_enrolled_pods_only(instance):
     right = instance.address("right")
     text = f"""
 import socket
-s = socket.create_connection(({right!r}, {PORT}), timeout=10)
-try: print("open" if s.recv(10) else "closed")
+try: print("open" if socket.create_connection(({right!r}, {PORT}), timeout=10).recv(10) else "closed")
 except ConnectionResetError: print("reset")"""
     assert instance.exec("left", sys.executable, "-c", text).stdout == "reset\n"
     instance.wait_log("left", "it is not enrolled, and this pod is strict")

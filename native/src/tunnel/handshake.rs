@@ -96,8 +96,9 @@ async fn drive<S: Side>(mut side: S, mut stream: TcpStream) -> Result<Agreed, Ha
                 shown -= discard;
                 step
             }
-            (_, Err(error)) => {
-                say_why(&mut side, &mut stream, &mut outgoing).await;
+            (discard, Err(error)) => {
+                incoming.drain(..discard);
+                say_why(&mut side, &mut stream, &mut incoming[..shown - discard], &mut outgoing).await;
                 return Err(error.into());
             }
         };
@@ -151,9 +152,10 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) -> Result<
     data.encode(&mut outgoing[before..]).map(drop).map_err(|error| rustls::Error::General(error.to_string()))
 }
 
-/// Sends the alert that rustls has ready, if it has one; the connection is lost either way.
-async fn say_why<S: Side>(side: &mut S, stream: &mut TcpStream, outgoing: &mut Vec<u8>) {
-    while let (_, Ok(Step::Again)) = advance(side.process(&mut []), outgoing) {}
+/// Sends the alert that rustls has ready, if it has one; the connection is lost either way. rustls remembers where in the
+/// input it is, so it has to be shown the same again.
+async fn say_why<S: Side>(side: &mut S, stream: &mut TcpStream, incoming: &mut [u8], outgoing: &mut Vec<u8>) {
+    while let (0, Ok(Step::Again)) = advance(side.process(incoming), outgoing) {}
     if stream.write_all(outgoing).await.is_ok() {
         // With an end of its own, so that the alert is not overtaken by a reset.
         let _ = stream.shutdown().await;

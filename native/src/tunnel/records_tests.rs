@@ -178,3 +178,32 @@ async fn a_reader_with_too_little_room_is_told() {
     theirs.write_all(b"hello").await.unwrap();
     assert_eq!(ours.read(&mut [0; 3]).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
+
+#[tokio::test]
+async fn a_stranger_is_refused_by_either_side_and_told_with_an_alert() {
+    for strangers_connect in [true, false] {
+        let (ours, stranger) = (identity(), identity());
+        let (client, server) = sockets().await;
+        let (outcome, told) = if strangers_connect {
+            let theirs = TlsConnector::from(stranger.client_config());
+            let (outcome, told) = tokio::join!(ours.accept(server, LOOPBACK), theirs.connect(name(), client));
+            (outcome.err(), told.err())
+        } else {
+            let theirs = TlsAcceptor::from(stranger.server_config());
+            let (outcome, told) = tokio::join!(ours.connect(client, LOOPBACK), theirs.accept(server));
+            (outcome.err(), told.err())
+        };
+        let outcome = outcome.expect("a stranger was let in").to_string();
+        let told = told.expect("the stranger was not told").to_string();
+        if strangers_connect {
+            // The stranger finds our certificate as strange as we find its own, and is the first to see one.
+            assert!(outcome.contains("TLS alert UnknownCA") || outcome.contains("TLS alert DecryptError"), "{outcome}");
+        } else {
+            assert_eq!(outcome, "its certificate is of an unknown authority");
+            assert!(
+                told.contains("UnknownCA") || told.contains("DecryptError") || told.contains("BadCertificate"),
+                "{told}"
+            );
+        }
+    }
+}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kube_gateway.local.client import LocalClient
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_READY_WITHIN = 15.0
 _SHORTEST_LIFE, _LONGEST_LIFE = 5.0, 30 * 86400.0
 
 
@@ -59,15 +60,13 @@ def _client(ctx: click.Context) -> LocalClient:
     return LocalClient(ctx.obj.name)
 
 
-_LIFE = click.option(
-    "--certificate-life", type=_Duration(), default="1h", show_default=True, help="Of the gateways' certificates."
-)
+_LIFE = click.option("--certificate-life", type=_Duration(), help="Of the gateways' certificates.  [default: 1h]")
 
 
 @command.command()
 @_LIFE
 @click.pass_context
-def up(ctx: click.Context, certificate_life: float) -> None:
+def up(ctx: click.Context, certificate_life: float | None) -> None:
     """Start, or find what a manager that died has left."""
     from kube_gateway.local.lifecycle import up as start
 
@@ -98,18 +97,23 @@ def down(ctx: click.Context) -> None:
 def run(
     ctx: click.Context, name: str, annotations: tuple[str, ...], service_account: str, arguments: tuple[str, ...]
 ) -> None:
-    """Start a pod."""
+    """Start a pod, and wait for its gateway if the annotations ask for one."""
     wanted, removed = _changes(annotations)
     if removed:
         raise UsageError("a new pod has no annotation to remove", hint="--annotation KEY=VALUE")
-    pod = _client(ctx).run(name, arguments, annotations=wanted, service_account=service_account)
+    client = _client(ctx)
+    pod = client.run(name, arguments, annotations=wanted, service_account=service_account)
+    if pod.encryption != "off":
+        client.wait_settled(name, timeout=_READY_WITHIN)
     click.echo(f"{pod.name} {' '.join(pod.addresses)}")
 
 
 @command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE... KEY-...")
-@click.option("--wait", "timeout", type=float, default=15.0, show_default=True, help="Seconds; 0 does not wait.")
+@click.option(
+    "--wait", "timeout", type=float, default=_READY_WITHIN, show_default=True, help="Seconds; 0 does not wait."
+)
 @click.pass_context
 def annotate(ctx: click.Context, name: str, changes: tuple[str, ...], timeout: float) -> None:
     """Change a pod's annotations, and wait until that is in effect.
@@ -240,7 +244,7 @@ def delete(ctx: click.Context, name: str) -> None:
 
 
 @command.command(hidden=True)
-@_LIFE
+@click.option("--certificate-life", type=_Duration(), required=True)
 @click.pass_context
 def manager(ctx: click.Context, certificate_life: float) -> None:
     """Be the manager (started by up)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -77,10 +78,10 @@ class CertificateKeeper:
                 self._ask(now)
                 due = now + _ASK_AGAIN
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(due - now, _SHORTEST / 10))
-            except TimeoutError:
-                continue
+            # Not wait_for(): on Python 3.11 it loses a cancellation that meets the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(due - now, _SHORTEST / 10)):
+                    await self._wake.wait()
 
     def _ask(self, now: float) -> None:
         if self.current and now > self.expires:

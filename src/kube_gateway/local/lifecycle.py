@@ -15,15 +15,16 @@ from kube_gateway.local.client import LocalClient
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.preflight import check_machine
 
+_CERTIFICATE_LIFE = 3600.0
 _START_WITHIN = 15.0
 _POLL = 0.05
 
 
-def up(instance: Instance, *, certificate_life: float) -> bool:
+def up(instance: Instance, *, certificate_life: float | None = None) -> bool:
     """Start an instance, or the manager of one whose manager died; returns false when it is up already.
 
-    `certificate_life` is in seconds. Raises `EnvironmentProblem` or `LocalModeError`, and leaves nothing behind that was
-    not there before.
+    `certificate_life` is in seconds; None is what the instance had before, or an hour. Raises `EnvironmentProblem` or
+    `LocalModeError`, and leaves nothing behind that was not there before.
     """
     check_machine()
     if LocalClient(instance.name).is_up():
@@ -35,7 +36,7 @@ def up(instance: Instance, *, certificate_life: float) -> bool:
         if not (instance.authority / CERTIFICATE_FILE).exists():
             create_authority(instance.authority)
         network.make_bridge(instance)
-        _start_manager(instance, certificate_life)
+        _start_manager(instance, _remembered_life(instance, certificate_life))
     except BaseException:
         if new:
             down(instance)
@@ -57,6 +58,15 @@ def down(instance: Instance) -> bool:
     network.delete_networks(instance)
     shutil.rmtree(instance.directory, ignore_errors=True)
     return existed
+
+
+def _remembered_life(instance: Instance, wanted: float | None) -> float:
+    """The life of certificates, kept for the next manager of the instance."""
+    path = instance.directory / "certificate-life"
+    if wanted is None:
+        return float(path.read_text()) if path.exists() else _CERTIFICATE_LIFE
+    path.write_text(f"{wanted}\n")
+    return wanted
 
 
 def _start_manager(instance: Instance, certificate_life: float) -> None:

@@ -132,7 +132,8 @@ class Manager:
     async def _act_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _TICK)
+                async with asyncio.timeout(_TICK):
+                    await self._wake.wait()
             self._wake.clear()
             async with self._changing:
                 self._remember_ends()
