@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from pods import Pods
@@ -19,7 +20,7 @@ def installed(program: str, package: str, *, path: str | None = None) -> str:
     return found
 
 
-class Program:
+class Program(ABC):
     """A server in the pod `server` and its client in the pod `client`. `directory` is the program's own."""
 
     #: What is readable on the wire while the connection is in clear.
@@ -30,21 +31,21 @@ class Program:
         self.directory = directory
         self._family = int(ipv6)
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Prepare what the server needs and return its command line. Its address is not known yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether the server is ready, asked from inside its own pod."""
-        raise NotImplementedError
 
+    @abstractmethod
     def use(self) -> None:
         """Carry `readable` both ways, check every answer, and that the server is told the client's true address."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self) -> int:
         """Open many connections at once, and return how many at least."""
-        raise NotImplementedError
 
     @property
     def server(self) -> str:
