@@ -70,6 +70,9 @@ class Core:
         """Wait up to `timeout` seconds for the address of a peer that the watcher shall be asked about."""
     def answer(self, address: str, enrolled: bool) -> None:
         """The watcher's answer to a query."""
+    def remember_enrolled(self, addresses: list[str]) -> None:
+        """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
+
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:

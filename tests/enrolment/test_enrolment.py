@@ -95,6 +95,19 @@ def test_once_both_are_enrolled_nothing_is_in_clear(instance):
     assert not after.seen(b"secret-marker-1")
     assert not after.seen(b"secret-marker-2")
     assert set(after.ports()) == {18443}
+    for name, peer in (("left", "right"), ("right", "left")):
+        known = instance.wait_peer(name, instance.address(peer), "enrolled")
+        assert known.spiffe_id == "spiffe://cluster.local/ns/default/sa/default"
+        assert (known.cipher, known.key_exchange) == ("TLS13_AES_128_GCM_SHA256", "X25519MLKEM768")
+
+
+def test_a_peer_that_dialled_is_known_without_being_dialled(instance):
+    two_pods(instance)
+    instance.annotate("left", encrypt="true")
+    instance.annotate("right", encrypt="true")
+    with Knocker(instance, "left", "right", "x"):
+        time.sleep(0.3)
+    assert instance.wait_peer("right", instance.address("left"), "enrolled").tunnelled > 0
 
 
 def test_a_pod_with_another_authority_is_refused_and_the_log_says_why(instance, tmp_path):

@@ -51,6 +51,22 @@ def test_after_the_death_of_a_worker_new_connections_work_again_within_a_second(
     pods.wait_log(name, "the worker ended with signal 9, starting another")
 
 
+def test_the_death_of_a_worker_does_not_make_a_silent_peer_look_like_one_that_left(pods):
+    assert connect(pods) == "True"
+    pods.wait_peer("left", pods.address("right"), "enrolled")
+    pods.kill_gateway("left", "worker")
+    pods.wait_log("left", "starting another")
+    pods.stop_manager()
+    pods.kill_gateway("right")
+    with pods.capture("left") as wire:
+        assert connect(pods) == "ECONNRESET"
+    assert PORT not in wire.ports()
+    pods.wait_log("left", "and it has not left")
+    pods.continue_manager()
+    pods.client.wait_settled("right", timeout=20)
+    assert connect(pods) == "True"
+
+
 def test_no_connection_is_refused_while_workers_die_again_and_again(pods):
     with Knocker(pods, "left", "right", "x") as knocker:
         for name in ("left", "right", "left", "right"):

@@ -49,7 +49,11 @@ pub async fn handle_tls(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) 
         .unwrap_or_else(|_| Err(HandshakeError::Broken(io::ErrorKind::TimedOut.into())));
     drop(permit);
     match result {
-        Ok(session) => serve(gateway, session, from).await,
+        Ok(session) => {
+            // Whoever dials us with a valid certificate has a gateway: never in clear to it either.
+            gateway.peers.enrolled(from, session.peer.clone());
+            serve(gateway, session, from).await;
+        }
         Err(error) => {
             add(&gateway.counters.handshakes_failed, 1);
             gateway.once.warn(from, &format!("refused a tunnel from {from}: {error}"));

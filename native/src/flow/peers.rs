@@ -19,6 +19,8 @@ pub const SILENT_FOR: Duration = Duration::from_secs(10);
 
 /// More addresses than this are not remembered; the oldest knowledge about peers that are not enrolled goes first.
 const REMEMBERED: usize = 65_536;
+/// A report has to fit into one message; those that are enrolled come first.
+const REPORTED: usize = 400;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -101,6 +103,13 @@ impl Peers {
         self.change(address, |peer| peer.refused += 1);
     }
 
+    /// What an earlier worker knew: a restart must not make a peer that is silent look like one that is not enrolled.
+    pub fn remember_enrolled(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            self.enrolled(address, None);
+        }
+    }
+
     /// Forgets who is enrolled and who is not; the counters stay.
     pub fn forget(&self) {
         for peer in self.table().values_mut() {
@@ -130,7 +139,10 @@ impl Peers {
                 refused: peer.refused,
             }
         };
-        self.table().iter().map(report).collect()
+        let mut reports: Vec<_> = self.table().iter().map(report).collect();
+        reports.sort_by_key(|report| (report.state == "clear", std::cmp::Reverse(report.tunnelled + report.clear)));
+        reports.truncate(REPORTED);
+        reports
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<IpAddr, Peer>> {
@@ -182,5 +194,8 @@ mod tests {
             peers.count_clear(IpAddr::V4(number.into()));
         }
         assert!(peers.table().len() <= REMEMBERED);
+        peers.enrolled(PEER, None);
+        let reports = peers.report();
+        assert_eq!(reports.len(), REPORTED);
     }
 }

@@ -125,6 +125,10 @@ impl Core {
         self.gateway.answer(address, enrolled);
     }
 
+    fn remember_enrolled(&self, addresses: Vec<IpAddr>) {
+        self.gateway.peers.remember_enrolled(addresses);
+    }
+
     fn drain(&self) {
         let _runtime = self.runtime.enter();
         self.gateway.drain();

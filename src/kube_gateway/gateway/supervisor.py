@@ -47,6 +47,7 @@ class Supervisor:
         self._attached = False
         self._snapshot = GatewaySnapshot()
         self._active = 0
+        self._enrolled: tuple[str, ...] = ()
         self._states_seen = 0
         self._ended: asyncio.Future[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
@@ -157,6 +158,7 @@ class Supervisor:
         worker.send(*start_message(self._settings.addresses, self._hooks.shared_maps()))
         self._send_identity()
         self._send_mode()
+        worker.send(messages.RememberEnrolled(addresses=self._enrolled))
         for kind in self._listeners.kinds():
             for listener in self._listeners.get(kind):
                 worker.send(messages.Listen(kind=kind), (listener.fileno(),))
@@ -186,6 +188,7 @@ class Supervisor:
             case messages.State():
                 self._snapshot, self._active = message.snapshot, message.active
                 self._states_seen += 1
+                self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
                 self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))

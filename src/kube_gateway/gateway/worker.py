@@ -78,6 +78,8 @@ class Worker:
                 core.stop_listening(message.kind)
             case messages.Answer():
                 core.answer(message.address, message.enrolled)
+            case messages.RememberEnrolled():
+                core.remember_enrolled(list(message.addresses))
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():

@@ -62,6 +62,12 @@ class Answer(_Message, frozen=True):
     enrolled: bool
 
 
+class RememberEnrolled(_Message, frozen=True):
+    """Peers that an earlier worker knew as enrolled."""
+
+    addresses: tuple[str, ...]
+
+
 class Drain(_Message, frozen=True):
     """Take no new tunnels and let streams finish."""
 
@@ -96,7 +102,7 @@ class Failed(_Message, frozen=True):
     reason: str
 
 
-ToWorker = Start | UseIdentity | SetMode | Listen | StopListening | Answer | Drain | AreYouReady
+ToWorker = Start | UseIdentity | SetMode | Listen | StopListening | Answer | RememberEnrolled | Drain | AreYouReady
 FromWorker = Ready | State | Query | Failed
 
 _encoder = msgspec.json.Encoder()
