@@ -20,8 +20,8 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 apt = for package in $(1); do \
     dpkg-query -W -f '$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || missing="$${missing:-} $$package"; done; \
   if [ -n "$${missing:-}" ]; then echo "installing:$$missing"; apt-get update -qq; \
-    printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; \
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+    if [ ! -e /usr/sbin/policy-rc.d ]; then trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+      printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
 .PHONY: help demo test bench build lint wheel packages test-packages toolchain clean
