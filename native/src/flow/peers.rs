@@ -188,14 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_bounded_and_has_the_enrolled_first() {
+        let peers = Peers::default();
+        for number in 0..2 * u32::try_from(REPORTED).unwrap() {
+            peers.count_clear(IpAddr::V4(number.into()));
+        }
+        peers.enrolled(PEER, None);
+        let reports = peers.report();
+        assert_eq!(reports.len(), REPORTED);
+        assert_eq!((reports[0].address.as_str(), reports[0].state), ("10.0.0.9", "enrolled"));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let peers = Peers::default();
         for number in 0..=u32::try_from(REMEMBERED).unwrap() {
             peers.count_clear(IpAddr::V4(number.into()));
         }
         assert!(peers.table().len() <= REMEMBERED);
-        peers.enrolled(PEER, None);
-        let reports = peers.report();
-        assert_eq!(reports.len(), REPORTED);
     }
 }
