@@ -118,6 +118,13 @@ class Pods:
             assert time.monotonic() < deadline, f"{counter} of {name} is {value}, not {at_least}"
             time.sleep(0.2)
 
+    def wait_gateway(self, name, state, *, timeout=10.0) -> None:
+        """Wait until the manager has heard that the gateway is in that state."""
+        deadline = time.monotonic() + timeout
+        while (found := self.pod(name).gateway) != state:
+            assert time.monotonic() < deadline, f"the gateway of {name} is {found}, not {state}"
+            time.sleep(0.05)
+
     def peer(self, name, address):
         """What the gateway of `name` knows of the peer at `address`."""
         return next((peer for peer in self.report(name).snapshot.peers if peer.address == address), None)

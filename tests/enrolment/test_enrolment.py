@@ -168,7 +168,7 @@ for line in sys.stdin.buffer:
         assert old.stdout.readline() == "connected\n"
         instance.client.annotate("left", {}, remove=["kube-gateway.io/encrypt"])
         instance.wait_log("left", "leaving")
-        assert instance.pod("left").gateway == "draining"
+        instance.wait_gateway("left", "draining")
         assert instance.exec("left", sys.executable, "-c", "import socket; socket.socket()").returncode == 0
         old.stdin.write("still here\n")
         old.stdin.flush()
