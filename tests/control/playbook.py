@@ -1,7 +1,7 @@
 """A play-book: what happens (`>>`) and what is decided then (`<<`), line by line.
 
 >> pod a encrypt=true           a pod with annotations appears, or its annotations change to these
->> gateway a starting|ready     its gateway is in that state; `clear PEER:PORT:IDLE...` gives connections in clear
+>> gateway a starting|ready     its gateway is in that state; `clear PEER:PORT:IDLE[:OWN-PORT]...`: connections in clear
 >> applied a                    the settings last decided for it were sent
 >> exits a CODE                 its gateway ended
 >> leaves a                     it was told to leave
@@ -57,13 +57,13 @@ class World:
     def _gateway(self, name: str, state: str, *clear: str) -> None:
         connections = []
         for number, text in enumerate(word for word in clear if word != "clear"):
-            peer, port, idle = text.split(":")
+            peer, port, idle, own_port = (*text.split(":"), "40000")[:4]
             address = self.pods[peer].pod.addresses[0] if peer in self.pods else peer
             connections.append(
                 ClearConnection(
                     cookie=number + 1,
                     local_address=self.pods[name].pod.addresses[0],
-                    local_port=40000,
+                    local_port=int(own_port),
                     remote_address=address,
                     remote_port=int(port),
                     relayed=False,

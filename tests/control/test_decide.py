@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.playbook import World, play, understood
+from kube_gateway.control.actions import Leave
 from kube_gateway.control.decide import LONGEST_RETRY, is_enrolled, retry_after
 from kube_gateway.model.settings import settings_from_annotations
 
@@ -157,6 +158,81 @@ BOOKS = {
         >> applied a
         <<
     """,
+    "flushing leaves alone what an endpoint dials": """
+        >> pod a encrypt=true netflush=true endpoint=true
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:0
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        <<
+    """,
+    "flushing ends what others dialled to an endpoint": """
+        >> pod a encrypt=true netflush=true endpoint=true
+        >> pod b encrypt=true
+        >> gateway a ready clear b:40000:0:9000
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 1
+    """,
+    "flushing leaves alone what is not to be captured": """
+        >> pod a encrypt=true netflush=true podcidr=192.168.0.0/16
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:0
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        <<
+    """,
+    "flushing leaves alone what the peer that dialled excludes": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true exclude-ports=9000
+        >> gateway a ready clear b:40000:0:9000 b:40001:0:9001
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 2
+    """,
+    "where the ports do not tell who dialled, both have to capture": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true endpoint=true
+        >> gateway a ready clear b:50051:0 b:9000:0
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 2
+    """,
+    "a wrong annotation does not make a new gateway leave": """
+        >> pod a encrypt=strict
+        >> gateway a ready
+        >> applied a
+        >> pod a encrypt=maybe
+        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
+        >> exits a -9
+        >> hooks a
+        <<
+        >> time 1
+        << StartGateway a 2
+        >> gateway a starting
+        <<
+        >> pod a encrypt=strict
+        << ClearProblem a
+        << Configure a strict
+    """,
+    "a wrong annotation does not bring back a gateway that has left": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> pod a
+        << Leave a
+        >> leaves a
+        >> exits a 0
+        >> pod a encrypt=maybe
+        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
+        >> time 60
+        <<
+    """,
     "nothing is flushed without encryption": """
         >> pod a encrypt=false netflush=true
         >> pod b encrypt=true
@@ -196,6 +272,45 @@ def test_a_peer_counts_as_enrolled_as_long_as_it_shall_be():
     assert not is_enrolled(world.pods.values(), "10.0.0.2")
 
 
+def test_a_peer_counts_as_enrolled_while_its_annotations_are_not_understood():
+    world = World()
+    world.happen("pod a encrypt=maybe")
+    assert not is_enrolled(world.pods.values(), "10.0.0.2")
+    world.happen("gateway a ready")
+    assert is_enrolled(world.pods.values(), "10.0.0.2")
+    world.happen("leaves a")
+    assert not is_enrolled(world.pods.values(), "10.0.0.2")
+
+
+CAPTURED = {
+    "debug=false": True,
+    "podcidr=10.0.0.0/24": True,
+    "endpoint=true": False,
+    "exclude-ports=9000": False,
+    "exclude-cidrs=10.0.0.0/8": False,
+    "podcidr=192.168.0.0/16": False,
+}
+"""Options of the pod that dials port 9000 of another, and whether its gateway captures that."""
+
+
+@pytest.mark.parametrize("server", CAPTURED)
+@pytest.mark.parametrize("client", CAPTURED)
+def test_a_connection_that_comes_back_in_clear_is_never_ended(client, server):
+    world = World()
+    world.happen(f"pod a encrypt=true netflush=true {client}")
+    world.happen(f"pod b encrypt=true netflush=true {server}")
+    world.happen("gateway a ready clear b:9000:0")
+    world.happen("gateway b ready clear a:40000:0:9000")
+    world.happen("applied a")
+    world.happen("applied b")
+    flushed = {action.pod for action in world.decide()}
+    if not CAPTURED[client]:
+        assert flushed == set()
+    else:
+        # A pod also leaves those addresses alone that it excludes itself.
+        assert flushed == ({"default/a"} if server.startswith("exclude-cidrs") else {"default/a", "default/b"})
+
+
 def test_the_pause_grows_and_is_bounded():
     pauses = [retry_after(failures) for failures in range(1, 200)]
     assert pauses[:4] == [0.2, 0.4, 0.8, 1.6]
@@ -229,6 +344,9 @@ def test_whatever_happens_it_comes_to_rest_as_asked_for(events):
         if not decided:
             break
         for action in decided:
+            if isinstance(action, Leave):
+                name = action.pod.removeprefix("default/")
+                assert understood(world.pods[name].pod.annotations), "a typing mistake made a gateway leave"
             world.carry_out(action)
     assert world.decide() == ()
     for pod in world.pods.values():

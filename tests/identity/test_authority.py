@@ -7,7 +7,9 @@ import threading
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority, load_authority
@@ -89,6 +91,55 @@ def test_key_and_certificate_must_belong_together(tmp_path):
     (tmp_path / "a" / KEY_FILE).write_bytes((tmp_path / "b" / KEY_FILE).read_bytes())
     with pytest.raises(IdentityError, match="do not belong together"):
         load_authority(tmp_path / "a")
+
+
+def _write(directory, *, curve=ec.SECP256R1, ca=True, uris=("spiffe://example.org",)):
+    """An authority that kube-gateway did not make."""
+    key = ec.generate_private_key(curve())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if uris:
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
+        builder = builder.add_extension(names, critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
+    (directory / CERTIFICATE_FILE).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / KEY_FILE).touch(0o600)
+    (directory / KEY_FILE).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def test_a_root_made_by_others_is_taken_when_it_is_sound(tmp_path):
+    _write(tmp_path)
+    assert load_authority(tmp_path).trust_domain == "example.org"
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"curve": ec.SECP384R1}, "not an ECDSA P-256 key"),
+        ({"ca": False}, "is not the root of a trust domain"),
+        ({"uris": ()}, "is not the root of a trust domain"),
+        ({"uris": ("spiffe://a", "spiffe://b")}, "is not the root of a trust domain"),
+        ({"uris": ("https://example.org",)}, "is not the root of a trust domain"),
+        ({"uris": ("spiffe://example.org/ns/a/sa/b",)}, "is not a trust domain"),
+    ],
+    ids=str,
+)
+def test_a_root_made_by_others_that_is_not_sound_is_refused(tmp_path, made, words):
+    _write(tmp_path, **made)
+    with pytest.raises(IdentityError, match=words):
+        load_authority(tmp_path)
 
 
 def test_an_expired_root_is_refused(tmp_path):

@@ -94,6 +94,12 @@ def test_a_leaf_does_not_outlive_its_root(issuer, authority):
     assert leaf(issued).not_valid_after_utc == authority.certificate.not_valid_after_utc
 
 
+def test_an_expired_root_certifies_nobody(issuer, authority):
+    later = authority.certificate.not_valid_after_utc + datetime.timedelta(days=1)
+    with pytest.raises(IdentityError, match="expired on"):
+        issuer.sign(request(), pod=POD, life=HOUR, now=later)
+
+
 @pytest.mark.parametrize(
     "key", [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP384R1())], ids=["RSA", "P-384"]
 )

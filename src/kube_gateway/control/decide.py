@@ -7,7 +7,7 @@ the local mode run the same function.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from kube_gateway.control.actions import (
     Action,
@@ -30,6 +30,9 @@ LEAVE_GRACE = 3600.0
 IDLE_AFTER = 5.0
 """Seconds without data after which `netflush=idle` may end a connection."""
 
+_CHOSEN_BY_THE_KERNEL = range(32768, 61000)
+"""Linux's default range of ports for those that dial (net.ipv4.ip_local_port_range)."""
+
 FIRST_RETRY = 0.2
 LONGEST_RETRY = 10.0
 
@@ -37,7 +40,7 @@ LONGEST_RETRY = 10.0
 def decide(observed: Observed) -> tuple[Action, ...]:
     """Return what shall be done now, in order."""
     encrypting = {
-        address
+        address: pod.gateway.applied
         for pod in observed.pods
         if pod.gateway and pod.gateway.state == "ready" and pod.gateway.applied and pod.gateway.applied.encrypting
         for address in pod.pod.addresses
@@ -56,13 +59,18 @@ def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
         if address in observation.pod.addresses:
             settings = _settings(observation)
             leaving = observation.gateway is not None and observation.gateway.told_to_leave
-            return observation.running and settings.encrypting and not leaving
+            # Not known what it shall do: better unreachable for a while than spoken to in clear.
+            return observation.running and not leaving and (settings is None or settings.encrypting)
     return False
 
 
-def _decide_pod(pod: PodObservation, now: float, encrypting: set[str]) -> Iterator[Action]:
+def _decide_pod(pod: PodObservation, now: float, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
     yield from _problems(pod)
     settings = _settings(pod)
+    if settings is None:
+        if pod.running:
+            return
+        settings = Settings()
     wanted = pod.running and settings.wanted
     gateway = pod.gateway
     if gateway is None or gateway.state == "exited":
@@ -94,13 +102,18 @@ def _problems(pod: PodObservation) -> Iterator[Action]:
             yield ClearProblem(pod=pod.pod.key)
 
 
-def _settings(pod: PodObservation) -> Settings:
-    """What the annotations ask for; while they are not understood, the last settings stay in force."""
+def _settings(pod: PodObservation) -> Settings | None:
+    """What the annotations ask for; while they are not understood, the last settings stay in force.
+
+    None when those are not known: the gateway, or the watcher, has started since. Then nothing may be changed, as a
+    typing mistake must not make a gateway leave.
+    """
     try:
         return settings_from_annotations(pod.pod.annotations)
     except InvalidAnnotation:
-        applied = pod.gateway.applied if pod.gateway else None
-        return applied or Settings()
+        if pod.gateway is None or pod.gateway.told_to_leave:
+            return Settings()
+        return pod.gateway.applied
 
 
 def _start(pod: PodObservation, now: float) -> Iterator[Action]:
@@ -108,7 +121,7 @@ def _start(pod: PodObservation, now: float) -> Iterator[Action]:
         yield StartGateway(pod=pod.pod.key, generation=pod.generation + 1)
 
 
-def _flush(pod: PodObservation, settings: Settings, encrypting: set[str]) -> Iterator[Action]:
+def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
     """End connections in clear that would come back encrypted, and no others."""
     gateway = pod.gateway
     if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
@@ -116,16 +129,39 @@ def _flush(pod: PodObservation, settings: Settings, encrypting: set[str]) -> Ite
     cookies = tuple(
         connection.cookie
         for connection in gateway.clear_connections
-        if connection.remote_address in encrypting
-        and not _excluded(connection, settings)
+        if (peer := encrypting.get(connection.remote_address)) is not None
+        and not _excludes(settings, connection.remote_address, connection.remote_port)
+        and _comes_back_encrypted(connection, own=settings, peer=peer)
         and (settings.flush == "all" or connection.idle >= IDLE_AFTER)
     )
     if cookies and settings.encrypting:
         yield Flush(pod=pod.pod.key, cookies=cookies)
 
 
-def _excluded(connection: ClearConnection, settings: Settings) -> bool:
-    if connection.remote_port in settings.exclude_ports:
-        return True
-    address = ipaddress.ip_address(connection.remote_address)
-    return any(address in ipaddress.ip_network(cidr) for cidr in settings.exclude_cidrs)
+def _comes_back_encrypted(connection: ClearConnection, *, own: Settings, peer: Settings) -> bool:
+    """Whether the gateway of the side that dials would capture the connection made anew.
+
+    If not, it would come back in clear, and be ended again each second. The side that dials has the port that the kernel
+    chose; where the ports do not tell, both have to capture.
+    """
+    dialled = _captures(own, connection.remote_address, connection.remote_port)
+    accepted = _captures(peer, connection.local_address, connection.local_port)
+    own_chosen = connection.local_port in _CHOSEN_BY_THE_KERNEL
+    peer_chosen = connection.remote_port in _CHOSEN_BY_THE_KERNEL
+    if own_chosen == peer_chosen:
+        return dialled and accepted
+    return dialled if own_chosen else accepted
+
+
+def _captures(settings: Settings, address: str, port: int) -> bool:
+    if settings.accept_only or _excludes(settings, address, port):
+        return False
+    return not settings.capture_cidrs or _within(address, settings.capture_cidrs)
+
+
+def _excludes(settings: Settings, address: str, port: int) -> bool:
+    return port in settings.exclude_ports or _within(address, settings.exclude_cidrs)
+
+
+def _within(address: str, cidrs: Iterable[str]) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in cidrs)

@@ -116,11 +116,27 @@ def _parse(certificate_pem: bytes, key_pem: bytes, directory: Path) -> Authority
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError):
         raise IdentityError(f"{directory / KEY_FILE} holds no readable private key") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IdentityError(f"{directory / KEY_FILE} is not an ECDSA key")
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IdentityError(f"{directory / KEY_FILE} is not an ECDSA P-256 key")
     if key.public_key() != certificate.public_key():
         raise IdentityError(f"{KEY_FILE} and {CERTIFICATE_FILE} in {directory} do not belong together")
+    _check_root(certificate, directory / CERTIFICATE_FILE)
     return Authority(certificate, key)
+
+
+def _check_root(certificate: x509.Certificate, path: Path) -> None:
+    """Refuse a certificate that peers would not take for a root, or that says nothing of its trust domain."""
+    hint = "use a root that kube-gateway ca create has made"
+    try:
+        extensions = certificate.extensions
+        authority = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        raise IdentityError(f"{path} is not the root of a trust domain", hint=hint) from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if not authority or len(uris) != 1 or not uris[0].startswith("spiffe://"):
+        raise IdentityError(f"{path} is not the root of a trust domain", hint=hint)
+    check_trust_domain(uris[0].removeprefix("spiffe://"))
 
 
 def _new_authority(trust_domain: str, now: datetime.datetime) -> Authority:

@@ -43,13 +43,20 @@ class Issuer:
         """Certify the public key of a PEM signing request for `pod`.
 
         Nothing else of the request counts: SPIFFE id and addresses are those of the pod. Raises `IdentityError` when the
-        request is malformed, not signed by its own key, or its key is not ECDSA P-256.
+        request is malformed, not signed by its own key, or its key is not ECDSA P-256, when the pod has no address, or
+        when the root has expired.
         """
         key = _public_key(request)
         if not pod.addresses:
             raise IdentityError(f"the pod {pod.key} has no address yet")
         moment = now or datetime.datetime.now(datetime.UTC)
         root = self._authority.certificate
+        expires = min(moment + life, root.not_valid_after_utc)
+        if expires <= moment:
+            raise IdentityError(
+                f"the root certificate of {self.trust_domain} expired on {root.not_valid_after_utc:%Y-%m-%d}",
+                hint="check the clock, or create a new authority",
+            )
         spiffe_id = str(spiffe_id_of(pod, trust_domain=self.trust_domain))
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(spiffe_id)]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in pod.addresses]
@@ -60,7 +67,7 @@ class Issuer:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(moment - _SKEW)
-            .not_valid_after(min(moment + life, root.not_valid_after_utc))
+            .not_valid_after(expires)
             # RFC 5280, 4.2.1.6: critical, as the subject is empty.
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
