@@ -7,6 +7,7 @@
 //   handover.bpf.h              sockops: original destination and real client travel to the accepted socket
 //   names.bpf.h                 getpeername(), getsockname(), accept(): the application sees true addresses
 //   original_destination.bpf.h  getsockopt(SO_ORIGINAL_DST), for other tools
+//   ancestors.bpf.h             which cgroup is the pod's, for a gateway that cannot see the tree
 //
 // Only the stable user API of the kernel is used (no kernel structures), so the object needs no relocation and loads
 // from Linux 5.10 on.
@@ -24,5 +25,6 @@
 #include "handover.bpf.h"
 #include "names.bpf.h"
 #include "original_destination.bpf.h"
+#include "ancestors.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -18,6 +18,7 @@
 #define FLAG_IPV6    (1 << 2) // the pod has a global IPv6 address
 
 #define GATEWAY_CGROUPS 4
+#define ANCESTORS	16
 
 // An address as the wire has it; IPv4 is kept v4-mapped so that one structure serves both families.
 struct endpoint {
@@ -133,6 +134,14 @@ struct {
 	__type(key, struct connection_key);
 	__type(value, struct endpoint);
 } kgw_in_flight SEC(".maps");
+
+// Ids of the cgroups above a process, from the root on; 0 beyond its own.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ANCESTORS);
+	__type(key, __u32);
+	__type(value, __u64);
+} kgw_ancestor_ids SEC(".maps");
 
 static __always_inline void count(__u32 which)
 {

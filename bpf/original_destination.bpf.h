@@ -2,12 +2,17 @@
 //
 // getsockopt(SOL_IP, SO_ORIGINAL_DST), as netfilter answers it: on a connection that the gateway accepted, and on the
 // application's own redirected socket. IPv6: getsockopt(SOL_IPV6, IP6T_SO_ORIGINAL_DST), the same number.
+//
+// And getsockopt(SOL_IP, KGW_PRESENT), an option that the kernel does not have: who gets the answer knows that the hooks
+// on its pod are ours, without the privilege that looking programs up by id would need.
 
 #pragma once
 
 #define SOL_IP		0
 #define SOL_IPV6	41
 #define SO_ORIGINAL_DST 80
+#define KGW_PRESENT	0x6b6777
+#define KGW_MAGIC	0x18443018
 
 SEC("cgroup/getsockopt")
 int kgw_getsockopt(struct bpf_sockopt *ctx)
@@ -16,6 +21,14 @@ int kgw_getsockopt(struct bpf_sockopt *ctx)
 	struct endpoint *endpoint;
 	__u8 *value = ctx->optval;
 
+	if (ctx->level == SOL_IP && ctx->optname == KGW_PRESENT) {
+		if (value + sizeof(__u32) > (__u8 *)ctx->optval_end)
+			return 1;
+		*(__u32 *)value = KGW_MAGIC;
+		*(volatile __s32 *)&ctx->optlen = sizeof(__u32);
+		*(volatile __s32 *)&ctx->retval = 0;
+		return 1;
+	}
 	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
 		return 1;
 	if (!sk)

@@ -1,6 +1,7 @@
 //! Bytes in motion for kube-gateway: eBPF hooks, tunnel, relay, socket diagnostics. No policy, no Kubernetes; `python`
 //! is a thin layer on top, and the data path never takes the interpreter's lock.
 
+pub mod cgroups;
 pub mod error;
 pub mod flow;
 pub mod hooks;

@@ -26,18 +26,16 @@ struct CapabilitySet {
 
 /// Turns this thread, and all threads it starts later, into user nobody without capabilities (CAP_BPF alone before
 /// Linux 5.19). To be called while the process has one thread. Without root this only sets no_new_privs.
+///
+/// A container that may not change its user (no CAP_SETUID) keeps it. Root without capabilities, and with no_new_privs
+/// nothing that it executes gets any back, owns files but may do no more than nobody.
 pub fn drop_privileges(kernel: (u32, u32)) -> Result<()> {
     let keep_bpf = kernel < DESCRIPTORS_SUFFICE_SINCE;
     check(prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).context("cannot set no_new_privs")?;
     // SAFETY: a system call without arguments.
     if unsafe { libc::geteuid() } == 0 {
         check(prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(keep_bpf))).context("cannot set keepcaps")?;
-        // SAFETY: an empty list; the pointer is not read.
-        check(unsafe { libc::setgroups(0, std::ptr::null()) }).context("cannot drop the supplementary groups")?;
-        // SAFETY: plain numbers.
-        check(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }).context("cannot change the group")?;
-        // SAFETY: plain numbers.
-        check(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }).context("cannot change the user")?;
+        become_nobody()?;
         let mut sets = [CapabilitySet::default(); 2];
         if keep_bpf {
             let bit = 1 << (CAP_BPF % 32);
@@ -49,6 +47,18 @@ pub fn drop_privileges(kernel: (u32, u32)) -> Result<()> {
         check(i32::try_from(result).unwrap_or(-1)).context("cannot drop the capabilities")?;
     }
     check(prctl(libc::PR_SET_DUMPABLE, 0)).context("cannot forbid core dumps")
+}
+
+fn become_nobody() -> Result<()> {
+    // SAFETY: an empty list; the pointer is not read.
+    match check(unsafe { libc::setgroups(0, std::ptr::null()) }) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        result => result.context("cannot drop the supplementary groups")?,
+    }
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }).context("cannot change the group")?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }).context("cannot change the user")
 }
 
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> libc::c_int {

@@ -11,6 +11,8 @@ __all__ = [
     "destroy_connections",
     "drop_privileges",
     "has_hooks",
+    "mount_cgroups",
+    "open_cgroup_by_id",
     "remove_hooks",
 ]
 
@@ -41,10 +43,20 @@ class Hooks:
         """Tell the hooks that this listener on port 18000 is the gateway's own."""
     def attach(self, cgroup: str) -> None:
         """Attach to the cgroup, in the place of what an earlier gateway left there."""
+    def ancestors(self, own: str) -> list[int]:
+        """Ids (inode numbers) of the cgroups above this process, from the root to its own, whose directory is `own`.
+        Works in a cgroup namespace, where the others have no path."""
     def shared_maps(self) -> dict[str, int]:
         """Descriptors of the maps that a worker needs; valid as long as this object."""
     def counters(self) -> dict[str, int]:
         """`hook_*` counters since loading."""
+
+def open_cgroup_by_id(visible: str, id: int) -> int:
+    """Open a cgroup by its id and return the descriptor, which is the caller's. `visible` is any directory of the same
+    file system. Needs CAP_DAC_READ_SEARCH."""
+
+def mount_cgroups(directory: str) -> None:
+    """Mount the cgroup2 tree, as this process's cgroup namespace has it, on `directory`. Needs CAP_SYS_ADMIN."""
 
 def has_hooks(cgroup: str) -> int:
     """How many programs of kube-gateway are attached to this cgroup."""

@@ -1,5 +1,6 @@
 //! The eBPF side: load the object, tell it the settings, put it on the pod's cgroup.
 
+pub mod ancestors;
 pub mod attachment;
 pub mod layout;
 pub mod maps;
@@ -47,7 +48,7 @@ impl Hooks {
             .override_global("have_set_retval", &have_set_retval, true)
             .load(OBJECT)
             .map_err(|error| Error::message(format!("cannot load the eBPF object: {}", chain(&error))))?;
-        for (name, _) in attachment::PROGRAMS {
+        for name in attachment::PROGRAMS.map(|(name, _)| name).into_iter().chain([ancestors::PROGRAM]) {
             let program = object
                 .program_mut(name)
                 .ok_or_else(|| Error::message(format!("the eBPF object has no program {name}")))?;
@@ -55,6 +56,7 @@ impl Hooks {
                 Program::CgroupSockAddr(program) => program.load(),
                 Program::CgroupSockopt(program) => program.load(),
                 Program::SockOps(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
                 _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
             };
             loaded.map_err(|error| Error::message(format!("the kernel refuses {name}: {}", chain(&error))))?;
@@ -105,6 +107,12 @@ impl Hooks {
         Ok(())
     }
 
+    /// The ids of the cgroups above this process, from the root to its own. `own` is the directory of its own cgroup.
+    pub fn ancestors(&self, own: &Path) -> Result<Vec<u64>> {
+        let cgroup = attachment::open_cgroup(own)?;
+        ancestors::ids(cgroup.as_fd(), self.program(ancestors::PROGRAM)?, self.map(ancestors::MAP)?)
+    }
+
     pub fn counters(&self) -> Result<Vec<(&'static str, u64)>> {
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| Error::Io { what: what.to_owned(), source: error })?;
         let map = self.map("kgw_counters")?;
@@ -140,6 +148,7 @@ impl Hooks {
             Program::CgroupSockAddr(program) => program.fd(),
             Program::CgroupSockopt(program) => program.fd(),
             Program::SockOps(program) => program.fd(),
+            Program::CgroupSock(program) => program.fd(),
             _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
         };
         fd.map(AsFd::as_fd).map_err(|error| Error::message(format!("{name} is not loaded: {}", chain(&error))))

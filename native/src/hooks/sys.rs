@@ -20,6 +20,7 @@ const PROG_DETACH: u32 = 9;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
+const LINK_CREATE: u32 = 28;
 
 const F_ALLOW_MULTI: u32 = 1 << 1;
 const F_REPLACE: u32 = 1 << 2;
@@ -54,6 +55,15 @@ struct QueryAttribute {
     program_ids: u64,
     program_count: u32,
     padding: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttribute {
+    program_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -145,31 +155,54 @@ pub fn keys<K: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<K>> {
     }
 }
 
-/// Attaches `program` beside those of others, or in the place of `replaced`, atomically.
-pub fn attach(
-    cgroup: BorrowedFd<'_>,
-    program: BorrowedFd<'_>,
-    attach_type: u32,
-    replaced: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
-    let mut attribute = AttachAttribute {
-        target_fd: raw(cgroup),
-        program_fd: raw(program),
-        attach_type,
-        flags: F_ALLOW_MULTI | if replaced.is_some() { F_REPLACE } else { 0 },
-        replace_fd: replaced.map_or(0, raw),
+/// Where among the programs of a cgroup one is put.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// The only one of its type; one that is there in this way already is replaced, atomically.
+    Alone,
+    /// Beside those of others.
+    Beside,
+    /// In the place of this one, which is beside those of others, atomically.
+    InPlaceOf(BorrowedFd<'a>),
+}
+
+pub fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32, place: Place<'_>) -> io::Result<()> {
+    let (flags, replace_fd) = match place {
+        Place::Alone => (0, 0),
+        Place::Beside => (F_ALLOW_MULTI, 0),
+        Place::InPlaceOf(old) => (F_ALLOW_MULTI | F_REPLACE, raw(old)),
     };
+    let mut attribute =
+        AttachAttribute { target_fd: raw(cgroup), program_fd: raw(program), attach_type, flags, replace_fd };
     bpf(PROG_ATTACH, &mut attribute).map(drop)
 }
 
-pub fn detach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32) -> io::Result<()> {
+/// Attaches `program` for as long as the descriptor returned is open.
+pub fn link(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
     let mut attribute =
-        AttachAttribute { target_fd: raw(cgroup), program_fd: raw(program), attach_type, ..Default::default() };
+        LinkAttribute { program_fd: raw(program), target_fd: raw(cgroup), attach_type, ..Default::default() };
+    own(bpf(LINK_CREATE, &mut attribute)?)
+}
+
+/// Removes `program`; without one, the program that is alone there.
+pub fn detach(cgroup: BorrowedFd<'_>, program: Option<BorrowedFd<'_>>, attach_type: u32) -> io::Result<()> {
+    let mut attribute = AttachAttribute {
+        target_fd: raw(cgroup),
+        program_fd: program.map_or(0, raw),
+        attach_type,
+        ..Default::default()
+    };
     bpf(PROG_DETACH, &mut attribute).map(drop)
 }
 
-/// The ids of the programs attached to this very cgroup.
-pub fn attached(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+/// The programs attached to a cgroup. `shared`: others may be added.
+pub struct Attached {
+    pub ids: Vec<u32>,
+    pub shared: bool,
+}
+
+/// What is attached to this very cgroup.
+pub fn attached(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Attached> {
     let mut ids = vec![0_u32; 64];
     let mut attribute = QueryAttribute {
         target_fd: raw(cgroup),
@@ -180,11 +213,14 @@ pub fn attached(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>
     };
     bpf(PROG_QUERY, &mut attribute)?;
     ids.truncate(attribute.program_count as usize);
-    Ok(ids)
+    Ok(Attached { ids, shared: attribute.attach_flags & F_ALLOW_MULTI != 0 })
 }
 
 pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
-    let fd = bpf(PROG_GET_FD_BY_ID, &mut IdAttribute { id, ..Default::default() })?;
+    own(bpf(PROG_GET_FD_BY_ID, &mut IdAttribute { id, ..Default::default() })?)
+}
+
+fn own(fd: c_long) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +69,11 @@ impl Hooks {
         Ok(self.hooks().attach(&cgroup)?)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
+    fn ancestors(&self, own: PathBuf) -> PyResult<Vec<u64>> {
+        Ok(self.hooks().ancestors(&own)?)
+    }
+
     fn shared_maps(&self) -> PyResult<HashMap<&'static str, RawFd>> {
         let hooks = self.hooks();
         SHARED_MAPS.into_iter().map(|name| Ok((name, hooks.map(name)?.as_raw_fd()))).collect()
@@ -77,6 +82,12 @@ impl Hooks {
     fn counters(&self) -> PyResult<HashMap<&'static str, u64>> {
         Ok(self.hooks().counters()?.into_iter().collect())
     }
+}
+
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
+pub(super) fn open_cgroup_by_id(visible: PathBuf, id: u64) -> PyResult<RawFd> {
+    Ok(hooks::ancestors::open(&visible, id)?.into_raw_fd())
 }
 
 #[pyfunction]

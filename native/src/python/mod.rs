@@ -30,6 +30,12 @@ fn create_key_and_request() -> PyResult<(String, String)> {
 }
 
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
+fn mount_cgroups(directory: std::path::PathBuf) -> PyResult<()> {
+    Ok(crate::cgroups::mount(&directory)?)
+}
+
+#[pyfunction]
 fn drop_privileges() -> PyResult<()> {
     Ok(privilege::drop_privileges(crate::kernel::version()?)?)
 }
@@ -55,7 +61,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
     module.add_function(wrap_pyfunction!(destroy_connections, module)?)?;
+    module.add_function(wrap_pyfunction!(hooks::open_cgroup_by_id, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::has_hooks, module)?)?;
+    module.add_function(wrap_pyfunction!(mount_cgroups, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::remove_hooks, module)?)?;
     Ok(())
 }
