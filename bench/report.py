@@ -20,14 +20,18 @@ def gain(row: Row, figures: Figures, *, over: str) -> float | None:
     return ours / theirs if row.more_is_better else theirs / ours
 
 
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} x"
+
+
 def table(figures: Figures) -> str:
     """Lines of text."""
-    rows: list[tuple[str, ...]] = [("", "unit", *CANDIDATES, "gain over envoy")]
+    rows: list[tuple[str, ...]] = [("", "unit", *CANDIDATES, "to direct", "to Envoy")]
     for row in ROWS:
         cells = [f"{figures[name][row.key]:.4g}" if row.key in figures[name] else "-" for name in CANDIDATES]
         better = gain(row, figures, over="envoy")
-        verdict = "-" if better is None else f"{better:.2f} x {'better' if better > 1 else 'worse'}"
-        rows.append((row.title, row.unit, *cells, verdict))
+        verdict = _times(better) if better is None else f"{_times(better)} {'better' if better > 1 else 'worse'}"
+        rows.append((row.title, row.unit, *cells, _times(gain(row, figures, over="direct")), verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

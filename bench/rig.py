@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -29,8 +30,14 @@ class Rig:
     def __init__(self) -> None:
         self.instance = Instance(INSTANCE)
         self.local = LocalClient(INSTANCE)
+        self._alone = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> Rig:
+        # A name of which the kernel lets one process have one, and forgets it with the process.
+        try:
+            self._alone.bind("\0kube-gateway-bench")
+        except OSError as error:
+            raise RuntimeError("another benchmark is running on this machine") from error
         lifecycle.down(self.instance)
         try:
             lifecycle.up(self.instance, certificate_life=3600)
@@ -47,6 +54,7 @@ class Rig:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         lifecycle.down(self.instance)
+        self._alone.close()
 
     def address(self, pod: str) -> str:
         """The IPv4 address of a pod."""

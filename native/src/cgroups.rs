@@ -9,8 +9,7 @@ use crate::error::{Context, Error, Result};
 
 /// Mounts cgroup2 on `directory`, as the cgroup namespace of this process has it. Needs CAP_SYS_ADMIN.
 pub fn mount(directory: &Path) -> Result<()> {
-    let target = CString::new(directory.as_os_str().as_bytes())
-        .map_err(|_| Error::message(format!("not a path: {}", directory.display())))?;
+    let target = path(directory)?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: strings that end with a zero byte and live during the call; this file system takes no data.
     let result =
@@ -19,4 +18,19 @@ pub fn mount(directory: &Path) -> Result<()> {
         return Err(io::Error::last_os_error()).context("cannot mount the cgroup tree");
     }
     Ok(())
+}
+
+/// Takes the tree away again; what is open of it stays open.
+pub fn unmount(directory: &Path) -> Result<()> {
+    let target = path(directory)?;
+    // SAFETY: a string that ends with a zero byte and lives during the call.
+    if unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) } < 0 {
+        return Err(io::Error::last_os_error()).context("cannot unmount the cgroup tree");
+    }
+    Ok(())
+}
+
+fn path(directory: &Path) -> Result<CString> {
+    CString::new(directory.as_os_str().as_bytes())
+        .map_err(|_| Error::message(format!("not a path: {}", directory.display())))
 }

@@ -13,7 +13,9 @@ __all__ = [
     "has_hooks",
     "mount_cgroups",
     "open_cgroup_by_id",
+    "read_certificate",
     "remove_hooks",
+    "unmount_cgroups",
 ]
 
 class NativeError(Exception):
@@ -51,12 +53,18 @@ class Hooks:
     def counters(self) -> dict[str, int]:
         """`hook_*` counters since loading."""
 
-def open_cgroup_by_id(visible: str, id: int) -> int:
+def open_cgroup_by_id(visible: str, id: int) -> int:  # noqa: A002 - the kernel's word
     """Open a cgroup by its id and return the descriptor, which is the caller's. `visible` is any directory of the same
     file system. Needs CAP_DAC_READ_SEARCH."""
 
 def mount_cgroups(directory: str) -> None:
     """Mount the cgroup2 tree, as this process's cgroup namespace has it, on `directory`. Needs CAP_SYS_ADMIN."""
+
+def unmount_cgroups(directory: str) -> None:
+    """Undo `mount_cgroups`; what is open of the tree stays open."""
+
+def read_certificate(chain: str) -> tuple[str, int]:
+    """The SPIFFE id of the first certificate of a PEM chain, and when it expires, in seconds since the epoch."""
 
 def has_hooks(cgroup: str) -> int:
     """How many programs of kube-gateway are attached to this cgroup."""

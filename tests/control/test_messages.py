@@ -6,22 +6,37 @@ import pytest
 
 from kube_gateway.control import messages
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.service import Backend, ServiceBackends
 from kube_gateway.model.settings import Settings
 
 FROM_GATEWAY = [
     messages.Hello(pod="default/a", uid="1", generation=2, version="0"),
-    messages.CertificateRequest(csr="PEM"),
+    messages.CertificateRequest(number=7, csr="PEM"),
     messages.Report(
         state="ready", settings_revision=3, certificate_expires=1.5, clear_connections=(), snapshot=GatewaySnapshot()
     ),
     messages.PeerQuery(address="10.0.0.1"),
+    messages.ServiceQuery(address="10.96.0.1", port=443),
 ]
 FROM_WATCHER = [
     messages.Configure(revision=1, addresses=("10.0.0.2",), settings=Settings(wanted=True)),
     messages.Certificate(
-        expires=1.0, chain="c", trust_bundle="b", trust_generation=1, spiffe_id="spiffe://x/y", trust_domain="x"
+        number=7,
+        expires=1.0,
+        chain="c",
+        trust_bundle="b",
+        trust_generation=1,
+        spiffe_id="spiffe://x/y",
+        trust_domain="x",
     ),
     messages.PeerAnswer(address="10.0.0.1", enrolled=True),
+    messages.ServiceAnswer(address="10.96.0.9", port=1),
+    messages.ServiceAnswer(
+        address="10.96.0.1",
+        port=443,
+        service=ServiceBackends(service="a/b", backends=(Backend(address="10.0.0.3", port=8443),), affinity_seconds=5),
+    ),
+    messages.Elsewhere(control="tls:10.0.0.4:18444"),
     messages.Flush(cookies=(1, 2**63)),
     messages.Leave(grace=1.0),
 ]

@@ -24,8 +24,7 @@ const MESSAGE: usize = 64;
 type Outcome<T> = Result<T, String>;
 
 pub(crate) async fn bulk(options: &Options) -> Outcome<Value> {
-    let (to, connections, seconds) =
-        (options.address("to")?, options.number::<usize>("connections")?, options.seconds()?);
+    let (to, connections, seconds) = (options.address("to")?, options.several("connections")?, options.seconds()?);
     let up = match options.text("direction")? {
         "up" => true,
         "down" => false,
@@ -56,25 +55,30 @@ pub(crate) async fn bulk(options: &Options) -> Outcome<Value> {
     let (before, began) = (moved.load(Ordering::Relaxed), Instant::now());
     wait_or_fail(&mut tasks, seconds).await?;
     let (bytes, elapsed) = (moved.load(Ordering::Relaxed) - before, began.elapsed().as_secs_f64());
+    if bytes == 0 {
+        return Err("nothing moved".to_owned());
+    }
     Ok(json!({ "bytes": bytes, "seconds": elapsed, "gbit_per_second": float(bytes) * 8.0 / elapsed / 1e9 }))
 }
 
 pub(crate) async fn echo(options: &Options) -> Outcome<Value> {
-    let (to, connections) = (options.address("to")?, options.number::<usize>("connections")?);
-    let each = options.number::<u64>("bytes")? / connections as u64;
+    let (to, connections) = (options.address("to")?, options.several("connections")?);
+    let bytes = options.several("bytes")?;
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for connection in 0..connections {
+        // The first ones carry what cannot be divided.
+        let each = bytes / connections + u64::from(connection < bytes % connections);
         tasks.spawn(async move {
             echo_one(to, connection, each).await.map_err(|error| format!("connection {connection}: {error}"))
         });
     }
     all(tasks).await?;
-    let (bytes, elapsed) = (each * connections as u64, began.elapsed().as_secs_f64());
+    let elapsed = began.elapsed().as_secs_f64();
     Ok(json!({ "bytes": bytes, "seconds": elapsed, "gbit_per_second": float(bytes) * 8.0 / elapsed / 1e9 }))
 }
 
-async fn echo_one(to: SocketAddr, connection: usize, bytes: u64) -> Outcome<()> {
+async fn echo_one(to: SocketAddr, connection: u64, bytes: u64) -> Outcome<()> {
     let stream = open(to, ECHO).await?;
     let pattern = Arc::new(Pattern::new(connection));
     let (mut reader, mut writer) = stream.into_split();
@@ -101,26 +105,33 @@ async fn echo_one(to: SocketAddr, connection: usize, bytes: u64) -> Outcome<()> 
         }
         offset += length as u64;
     }
-    upload.await.map_err(|error| error.to_string())??;
-    if offset == bytes { Ok(()) } else { Err(format!("{offset} of {bytes} bytes came back")) }
+    if offset != bytes {
+        upload.abort();
+        return Err(format!("{offset} of {bytes} bytes came back"));
+    }
+    upload.await.map_err(|error| error.to_string())?
 }
 
 pub(crate) async fn pingpong(options: &Options) -> Outcome<Value> {
-    let (to, connections, seconds) =
-        (options.address("to")?, options.number::<usize>("connections")?, options.seconds()?);
+    let (to, connections, seconds) = (options.address("to")?, options.several("connections")?, options.seconds()?);
     let began = Instant::now();
     let end = began + seconds;
     let mut tasks = JoinSet::new();
-    for _ in 0..connections {
+    for connection in 0..connections {
         tasks.spawn(async move {
             let mut stream = open(to, PINGPONG).await?;
             let mut times = Vec::new();
-            let mut message = [7; MESSAGE];
+            let (mut message, mut answer) = ([7; MESSAGE], [0; MESSAGE]);
+            message[..8].copy_from_slice(&connection.to_le_bytes());
             while Instant::now() < end {
+                message[8..16].copy_from_slice(&(times.len() as u64).to_le_bytes());
                 let sent = Instant::now();
                 step(stream.write_all(&message)).await?;
-                step(stream.read_exact(&mut message)).await?;
+                step(stream.read_exact(&mut answer)).await?;
                 times.push(sent.elapsed());
+                if answer != message {
+                    return Err(format!("connection {connection}: answer {} differs", times.len()));
+                }
             }
             Ok::<_, String>(times)
         });
@@ -134,8 +145,8 @@ pub(crate) async fn pingpong(options: &Options) -> Outcome<Value> {
 }
 
 pub(crate) async fn connect(options: &Options) -> Outcome<Value> {
-    let (to, concurrency) = (options.address("to")?, options.number::<usize>("concurrency")?);
-    let count = if options.has("count") { Some(options.number::<u64>("count")?) } else { None };
+    let (to, concurrency) = (options.address("to")?, options.several("concurrency")?);
+    let count = if options.has("count") { Some(options.several("count")?) } else { None };
     let began = Instant::now();
     let end = if count.is_some() { None } else { Some(began + options.seconds()?) };
     let left = Arc::new(AtomicU64::new(count.unwrap_or(u64::MAX)));
@@ -194,8 +205,11 @@ pub(crate) async fn upload(options: &Options) -> Outcome<Value> {
     }
     step(stream.shutdown()).await?;
     let answer = (step(stream.read_u64()).await?, step(stream.read_u64()).await?);
-    if answer != (bytes, checksum.finish()) {
-        return Err(format!("the server got {} of {bytes} bytes, or others", answer.0));
+    if answer.0 != bytes {
+        return Err(format!("the server got {} of {bytes} bytes", answer.0));
+    }
+    if answer.1 != checksum.finish() {
+        return Err(format!("the server got other bytes than the {bytes} that were sent"));
     }
     Ok(json!({ "bytes": bytes, "seconds": began.elapsed().as_secs_f64() }))
 }

@@ -21,7 +21,8 @@ const USAGE: &str = "usage: kube-gateway-load VERB OPTIONS
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let verb = words.next().unwrap_or_default();
-    let options = match Options::parse(words) {
+    let Some(known) = known(&verb) else { return usage(&format!("no such verb {verb:?}")) };
+    let options = match Options::parse(words, known) {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
@@ -50,6 +51,19 @@ fn main() -> ExitCode {
         Err(error) if error.starts_with("usage: ") => usage(&error),
         Err(error) => failure(&error),
     }
+}
+
+/// The options of a verb.
+fn known(verb: &str) -> Option<&'static [&'static str]> {
+    Some(match verb {
+        "serve" => &["listen"],
+        "bulk" => &["to", "connections", "seconds", "direction"],
+        "echo" => &["to", "connections", "bytes"],
+        "pingpong" => &["to", "connections", "seconds"],
+        "connect" => &["to", "concurrency", "seconds", "count"],
+        "upload" => &["to", "bytes"],
+        _ => return None,
+    })
 }
 
 fn usage(error: &str) -> ExitCode {

@@ -6,13 +6,13 @@ const BLOCK: usize = 1_000_003;
 pub(crate) struct Pattern {
     /// Two blocks long, so that a slice may begin anywhere in the first.
     bytes: Vec<u8>,
-    rotation: usize,
+    rotation: u64,
 }
 
 impl Pattern {
-    pub(crate) fn new(connection: usize) -> Self {
+    pub(crate) fn new(connection: u64) -> Self {
         // xorshift64: no need for more than "does not repeat within the block".
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (connection as u64 + 1);
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (connection + 1);
         let mut block = Vec::with_capacity(2 * BLOCK);
         while block.len() < BLOCK {
             state ^= state << 13;
@@ -22,12 +22,12 @@ impl Pattern {
         }
         block.truncate(BLOCK);
         block.extend_from_within(..);
-        Self { bytes: block, rotation: connection.wrapping_mul(7919) % BLOCK }
+        Self { bytes: block, rotation: connection.wrapping_mul(7919) % BLOCK as u64 }
     }
 
     /// The longest slice at `offset` of at most `length` bytes.
     pub(crate) fn at(&self, offset: u64, length: usize) -> &[u8] {
-        let start = usize::try_from((offset + self.rotation as u64) % BLOCK as u64).unwrap_or(0);
+        let start = usize::try_from((offset + self.rotation) % BLOCK as u64).unwrap_or(0);
         &self.bytes[start..start + length.min(BLOCK)]
     }
 }

@@ -1,8 +1,9 @@
 //! The server. The first byte of a connection says what it is for.
 
 use std::io;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -25,7 +26,11 @@ pub(crate) async fn serve(options: &Options) -> Result<Value, String> {
         match listener.accept().await {
             // A client that goes away in the middle is its own business.
             Ok((stream, _)) => drop(tokio::spawn(async { drop(connection(stream).await) })),
-            Err(error) => return Err(json!({ "accept": error.to_string() }).to_string()),
+            // Too many open files, or a client that left at once: the next one may fare better.
+            Err(error) => {
+                eprintln!("error: accept: {error}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ mod hooks;
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::error::Error;
 use crate::{keys, privilege, socket_diagnostics};
@@ -33,6 +35,20 @@ fn create_key_and_request() -> PyResult<(String, String)> {
 #[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
 fn mount_cgroups(directory: std::path::PathBuf) -> PyResult<()> {
     Ok(crate::cgroups::mount(&directory)?)
+}
+
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
+fn unmount_cgroups(directory: std::path::PathBuf) -> PyResult<()> {
+    Ok(crate::cgroups::unmount(&directory)?)
+}
+
+#[pyfunction]
+fn read_certificate(chain: &str) -> PyResult<(String, i64)> {
+    let certificate = CertificateDer::from_pem_slice(chain.as_bytes())
+        .map_err(|error| Error::message(format!("unreadable certificate: {error}")))?;
+    let identity = crate::tunnel::identity::read(&certificate).map_err(Error::message)?;
+    Ok((identity.spiffe_id, identity.not_after))
 }
 
 #[pyfunction]
@@ -64,6 +80,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hooks::open_cgroup_by_id, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::has_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(mount_cgroups, module)?)?;
+    module.add_function(wrap_pyfunction!(unmount_cgroups, module)?)?;
+    module.add_function(wrap_pyfunction!(read_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::remove_hooks, module)?)?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 """What a gateway and its watcher say to each other.
 
 One JSON object a line over a stream that both sides have authenticated. Every message is a tagged struct; an unknown tag
-or field is an error of the sender, so both ends notice a mismatch of versions at once instead of guessing.
+or field makes a message one that is not understood, so nothing is guessed between versions: a setting that a gateway
+does not know is not silently left out. What has its default value is not sent, so only what is used can be unknown.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import Annotated
 import msgspec
 
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all messages; the tag is the class name under the key `type`."""
 
 
@@ -31,8 +33,12 @@ class Hello(_Message, frozen=True):
 
 
 class CertificateRequest(_Message, frozen=True):
-    """A PEM certificate signing request; only its public key counts, the watcher decides every name."""
+    """A PEM certificate signing request; only its public key counts, the watcher decides every name.
 
+    The answer has the same `number`.
+    """
+
+    number: int
     csr: str
 
 
@@ -56,6 +62,13 @@ class PeerQuery(_Message, frozen=True):
     address: str
 
 
+class ServiceQuery(_Message, frozen=True):
+    """Is TCP port `port` of `address` a Service's? Asked once: the watcher tells every later change of its own accord."""
+
+    address: str
+    port: int
+
+
 # Watcher to gateway.
 
 
@@ -68,12 +81,13 @@ class Configure(_Message, frozen=True):
 
 
 class Certificate(_Message, frozen=True):
-    """A certificate chain for the requested key, and the trust bundle, both PEM.
+    """A certificate chain for the key of the request with this `number`, and the trust bundle, both PEM.
 
     `expires` is seconds since the epoch. `trust_generation` changes when the set of trusted roots does. `spiffe_id` and
     `trust_domain` are what peers see.
     """
 
+    number: int
     expires: float
     chain: str
     trust_bundle: str
@@ -89,6 +103,14 @@ class PeerAnswer(_Message, frozen=True):
     enrolled: bool
 
 
+class ServiceAnswer(_Message, frozen=True):
+    """Answers `ServiceQuery`; `service` is None where the address is no Service's."""
+
+    address: str
+    port: int
+    service: ServiceBackends | None = None
+
+
 class Flush(_Message, frozen=True):
     """End these connections (kernel socket cookies from `Report.clear_connections`)."""
 
@@ -101,8 +123,14 @@ class Leave(_Message, frozen=True):
     grace: float
 
 
-FromGateway = Hello | CertificateRequest | Report | PeerQuery
-FromWatcher = Configure | Certificate | PeerAnswer | Flush | Leave
+class Elsewhere(_Message, frozen=True):
+    """This watcher stands by; the one that leads is at `control` (as `KUBE_GATEWAY_CONTROL` has it), empty if unknown."""
+
+    control: str = ""
+
+
+FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery
+FromWatcher = Configure | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere
 Line = Annotated[bytes, "one JSON object and a newline"]
 
 _encoder = msgspec.json.Encoder()

@@ -1,4 +1,8 @@
-"""The gateway's certificate: asked for with a key that never leaves the process, renewed at half its life."""
+"""The gateway's certificate: asked for with a key that never leaves the process, renewed at half its life.
+
+A gateway in a cluster is started with a certificate whose key has been in a Secret; it asks for one with a key of its own
+as soon as it meets its watcher.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from kube_gateway import _native
-from kube_gateway.control.messages import Certificate
+from kube_gateway.control.messages import Certificate, CertificateRequest
 
 _log = logging.getLogger("supervisor")
 
@@ -21,13 +25,21 @@ _RENEW_AT = 0.5
 
 _JITTER = 0.1
 _ASK_AGAIN = 5.0
-_SHORTEST = 1.0
+_SHORTEST = 0.1
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """A certificate with its key (PEM)."""
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate chain with its key and the roots that peers may come from (all PEM). `expires`: since the epoch."""
 
-    message: Certificate
+    chain: str
+    key: str
+    trust_bundle: str
+    trust_domain: str
+    expires: float
+
+
+class _Pending(msgspec.Struct, frozen=True, kw_only=True):
+    request: CertificateRequest
     key: str
 
 
@@ -35,21 +47,29 @@ class CertificateKeeper:
     """Keeps a valid certificate.
 
     `request` sends a signing request and says whether it could; `use` is called with each new certificate in place.
+    `initial` is one to begin with.
     """
 
-    def __init__(self, *, request: Callable[[str], bool], use: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        request: Callable[[CertificateRequest], bool],
+        use: Callable[[], None],
+        initial: Identity | None = None,
+    ) -> None:
         self._request = request
         self._use = use
-        self._pending_key: str | None = None
+        self._pending: _Pending | None = None
+        self._requests = 0
         self._asked_at = 0.0
         self._renew_at = 0.0
         self._wake = asyncio.Event()
-        self.current: Identity | None = None
+        self.current = initial
 
     @property
     def expires(self) -> float:
         """Seconds since the epoch, 0 without a certificate."""
-        return self.current.message.expires if self.current else 0.0
+        return self.current.expires if self.current else 0.0
 
     def connected(self) -> None:
         """The watcher is there: what was asked on an earlier connection has to be asked again."""
@@ -57,12 +77,19 @@ class CertificateKeeper:
         self._wake.set()
 
     def issued(self, message: Certificate) -> None:
-        """Take a certificate for the pending key."""
-        if self._pending_key is None:
-            _log.warning("the watcher sent a certificate that was not asked for")
+        """Take a certificate for the pending key; one for another key is of no use."""
+        if self._pending is None or message.number != self._pending.request.number:
+            _log.debug("the watcher sent a certificate twice")
             return
-        self.current = Identity(message=message, key=self._pending_key)
-        self._pending_key = None
+        self.current = Identity(
+            chain=message.chain,
+            key=self._pending.key,
+            trust_bundle=message.trust_bundle,
+            trust_domain=message.trust_domain,
+            expires=message.expires,
+        )
+        self._pending = None
+        self._asked_at = 0.0
         life = message.expires - time.time()
         self._renew_at = time.time() + life * (_RENEW_AT - random.uniform(0, _JITTER))  # noqa: S311 - jitter
         _log.info("certificate for %s, valid for %.0f s", message.spiffe_id, life)
@@ -73,20 +100,28 @@ class CertificateKeeper:
         """Ask in time, for ever."""
         while True:
             now = time.time()
-            due = max(self._renew_at, self._asked_at + _ASK_AGAIN)
+            due = max(self._renew_at, self._asked_at + self._pause())
             if now >= due:
                 self._ask(now)
-                due = now + _ASK_AGAIN
+                due = now + self._pause()
             self._wake.clear()
             # Not wait_for(): on Python 3.11 it loses a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(due - now, _SHORTEST / 10)):
+                async with asyncio.timeout(max(due - now, _SHORTEST)):
                     await self._wake.wait()
+
+    def _pause(self) -> float:
+        """Before it is asked again: not so long that what is left of the life is used up."""
+        left = self.expires - time.time()
+        return min(_ASK_AGAIN, max(left / 4, _SHORTEST)) if self.current and left > 0 else _ASK_AGAIN
 
     def _ask(self, now: float) -> None:
         if self.current and now > self.expires:
             _log.error("the certificate has expired and the watcher has sent no other")
-        key, request = _native.create_key_and_request()
-        if self._request(request):
-            self._pending_key = key
+        if self._pending is None:
+            # One key until it is certified: an answer that comes late is for the same.
+            self._requests += 1
+            key, csr = _native.create_key_and_request()
+            self._pending = _Pending(request=CertificateRequest(number=self._requests, csr=csr), key=key)
+        if self._request(self._pending.request):
             self._asked_at = now

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import time
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages as control
-from kube_gateway.errors import EnvironmentProblem, KubeGatewayError
+from kube_gateway.control.whereabouts import parse_whereabouts
+from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.certificate import CertificateKeeper
+from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.hook_settings import configure_hooks
 from kube_gateway.gateway.inventory import clear_connections
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
+from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.gateway.worker_process import WorkerProcess, start_message
 from kube_gateway.model.flow import GatewaySnapshot
@@ -39,8 +41,10 @@ class Supervisor:
 
     def __init__(self, environment: GatewayEnvironment) -> None:
         self._environment = environment
-        self._gateway_cgroup = _inode(environment)
         self._hooks = _native.Hooks()
+        given = environment.cgroup
+        self._cgroup = find_pod_cgroup(self._hooks) if given is None else given_cgroup(given)
+        _log.info("the pod's cgroup: %s", self._cgroup.how)
         self._settings: control.Configure | None = None
         self._listeners: Listeners | None = None
         self._state = "starting"
@@ -51,9 +55,17 @@ class Supervisor:
         self._states_seen = 0
         self._ended: asyncio.Future[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
-        self._certificate = CertificateKeeper(request=self._send_request, use=self._use_identity)
+        self._certificate = CertificateKeeper(
+            # The link comes below: it says Hello for the certificate too.
+            request=lambda request: self._link.send(request),  # noqa: PLW0108
+            use=self._use_identity,
+            initial=environment.identity,
+        )
+        self._connection = WatcherConnection(
+            environment.control, watcher=environment.watcher, identity=lambda: self._certificate.current
+        )
         self._link = WatcherLink(
-            environment.control,
+            self._connection.connect,
             hello=self._hello,
             on_connect=self._certificate.connected,
             on_message=self._from_watcher,
@@ -69,6 +81,8 @@ class Supervisor:
         self._ended = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
+        if self._environment.settings is not None:
+            self._configure(self._environment.settings)
         tasks = [
             asyncio.create_task(self._link.run()),
             asyncio.create_task(self._report_forever()),
@@ -99,6 +113,13 @@ class Supervisor:
                     _log.info("ended %d connections that were in clear", ended)
                 case control.Leave():
                     self._begin_drain(message.grace, leaving=True)
+                case control.Elsewhere():
+                    self._connection.try_next(parse_whereabouts(message.control) if message.control else None)
+                    self._link.reconnect()
+                case control.ServiceAnswer():
+                    self._worker.send(
+                        messages.ServiceAnswer(address=message.address, port=message.port, service=message.service)
+                    )
         except (KubeGatewayError, _native.NativeError) as error:
             self._fail(error)
 
@@ -135,9 +156,6 @@ class Supervisor:
 
     # Identity.
 
-    def _send_request(self, request: str) -> bool:
-        return self._link.send(control.CertificateRequest(csr=request))
-
     def _use_identity(self) -> None:
         if self._worker_task is not None:
             self._send_identity()
@@ -171,10 +189,10 @@ class Supervisor:
         if current is not None:
             self._worker.send(
                 messages.UseIdentity(
-                    chain=current.message.chain,
+                    chain=current.chain,
                     key=current.key,
-                    trust_bundle=current.message.trust_bundle,
-                    trust_domain=current.message.trust_domain,
+                    trust_bundle=current.trust_bundle,
+                    trust_domain=current.trust_domain,
                 )
             )
 
@@ -192,6 +210,9 @@ class Supervisor:
                 self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))
+            case messages.ServiceQuery():
+                self._services.add((message.address, message.port))
+                self._link.send(control.ServiceQuery(address=message.address, port=message.port))
             case messages.Failed():
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():
@@ -200,7 +221,7 @@ class Supervisor:
     def _worker_ready(self) -> None:
         try:
             if not self._attached:
-                self._hooks.attach(str(self._environment.cgroup))
+                self._hooks.attach(str(self._cgroup.path))
                 self._attached = True
         except _native.NativeError as error:
             self._fail(error)
@@ -250,7 +271,7 @@ class Supervisor:
         if self._active:
             _log.warning("%d connections did not finish in time and are reset", self._active)
         if leaving and self._attached:
-            _native.remove_hooks(str(self._environment.cgroup))
+            _native.remove_hooks(str(self._cgroup.path))
             self._attached = False
         _log.info("left")
         if self._ended is not None and not self._ended.done():
@@ -264,7 +285,7 @@ class Supervisor:
                 self._hooks,
                 self._settings.settings,
                 addresses=self._settings.addresses,
-                gateway_cgroup=self._gateway_cgroup,
+                gateway_cgroup=self._cgroup.own,
                 capture=capture,
             )
 
@@ -281,7 +302,7 @@ class Supervisor:
         if self._settings is None or not self._link.connected:
             return
         try:
-            clear = clear_connections(own_addresses=self._settings.addresses, gateway_cgroup=self._gateway_cgroup)
+            clear = clear_connections(own_addresses=self._settings.addresses, gateway_cgroup=self._cgroup.own)
             counters = {**self._snapshot.counters, **self._hooks.counters()}
         except _native.NativeError as error:
             _log.error("%s", error.args[0])
@@ -310,21 +331,3 @@ class Supervisor:
     def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)
-
-
-def _inode(environment: GatewayEnvironment) -> int:
-    """The number of the gateway's own cgroup, by which the hooks tell its sockets from the application's."""
-    own = environment.gateway_cgroup
-    try:
-        members = (own / "cgroup.procs").read_text().split()
-        inode = own.stat().st_ino
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot read the gateway's cgroup {own}: {error.strerror}", hint="is cgroup2 mounted?"
-        ) from error
-    if str(os.getpid()) not in members:
-        raise EnvironmentProblem(
-            f"this process is not in the gateway's cgroup {own}",
-            hint="the gateway is started by its watcher, in a cgroup of its own",
-        )
-    return inode

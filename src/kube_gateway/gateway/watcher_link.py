@@ -8,34 +8,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from kube_gateway.control import messages
+from kube_gateway.errors import KubeGatewayError
 
 _log = logging.getLogger("supervisor")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
-_LONGEST_LINE = 4 * 1024 * 1024
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class WatcherLink:
-    """`hello` makes the first message of each connection; `on_message` gets everything the watcher says."""
+    """`connect` makes a connection, `hello` its first message; `on_message` gets everything the watcher says.
+
+    `connect` raises `OSError` (TLS errors are such) or `KubeGatewayError` when it cannot.
+    """
 
     def __init__(
         self,
-        socket: Path,
+        connect: Callable[[], Awaitable[Streams]],
         *,
         hello: Callable[[], messages.Hello],
         on_connect: Callable[[], None],
         on_message: Callable[[messages.FromWatcher], None],
     ) -> None:
-        self._socket = socket
+        self._connect = connect
         self._hello = hello
         self._on_connect = on_connect
         self._on_message = on_message
         self._writer: asyncio.StreamWriter | None = None
+        self._told = ""
 
     @property
     def connected(self) -> bool:
@@ -49,15 +54,19 @@ class WatcherLink:
         self._writer.write(messages.encode(message))
         return True
 
+    def reconnect(self) -> None:
+        """End this connection; the next one is made at once."""
+        if self._writer is not None:
+            self._writer.close()
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=_LONGEST_LINE)
-            except OSError as error:
-                if pause == _FIRST_PAUSE:
-                    _log.warning("the watcher is away (%s), trying again", error.strerror or error)
+                reader, writer = await self._connect()
+            except (OSError, KubeGatewayError) as error:
+                self._tell_once(f"the watcher is away ({_why(error)}), trying again")
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
@@ -78,10 +87,27 @@ class WatcherLink:
         """Hand on messages until the connection ends; returns the pause before the next try."""
         try:
             while line := await reader.readline():
-                self._on_message(messages.decode_from_watcher(line))
-                pause = _FIRST_PAUSE
+                try:
+                    message = messages.decode_from_watcher(line)
+                except ValueError as error:
+                    # Of a newer watcher, perhaps: what was understood stays in force, and the line stays up.
+                    _log.warning("the watcher says what this version does not understand: %s", error)
+                    continue
+                self._told = ""
+                self._on_message(message)
+                if not isinstance(message, messages.Elsewhere):
+                    pause = _FIRST_PAUSE
         except (OSError, ValueError) as error:
-            _log.warning("lost the watcher: %s", error)
+            self._tell_once(f"lost the watcher: {_why(error)}")
             return pause
-        _log.warning("the watcher closed the connection")
+        self._tell_once("the watcher closed the connection")
         return pause
+
+    def _tell_once(self, what: str) -> None:
+        if what != self._told:
+            self._told = what
+            _log.warning("%s", what)
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

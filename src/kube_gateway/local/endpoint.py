@@ -30,7 +30,7 @@ class Watcher(Protocol):
     def gateway_of(self, cgroup: Path, hello: messages.Hello) -> Gateway | None:
         """The gateway that lives in this cgroup and introduces itself so; None if there is none."""
 
-    def certify(self, hello: messages.Hello, request: str) -> messages.Certificate:
+    def certify(self, hello: messages.Hello, request: messages.CertificateRequest) -> messages.Certificate:
         """Sign a request for that pod. Raises `IdentityError`."""
 
     def is_enrolled(self, address: str) -> bool:
@@ -78,12 +78,15 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
                         watcher.changed()
                 case messages.CertificateRequest():
                     try:
-                        gateway.send(watcher.certify(hello, message.csr))
+                        gateway.send(watcher.certify(hello, message))
                     except IdentityError as error:
                         _log.error("no certificate for %s: %s", hello.pod, error.message)
                 case messages.PeerQuery():
                     answer = messages.PeerAnswer(address=message.address, enrolled=watcher.is_enrolled(message.address))
                     gateway.send(answer)
+                case messages.ServiceQuery():
+                    # There are no Services on one machine.
+                    gateway.send(messages.ServiceAnswer(address=message.address, port=message.port))
             await writer.drain()
     finally:
         gateway.disconnected(writer)

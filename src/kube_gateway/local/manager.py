@@ -192,12 +192,13 @@ class Manager:
                 return pod.gateway if agrees else None
         return None
 
-    def certify(self, hello: messages.Hello, request: str) -> messages.Certificate:
+    def certify(self, hello: messages.Hello, request: messages.CertificateRequest) -> messages.Certificate:
         """Sign a request for that pod."""
         for pod in self.pods.values():
             if pod.workload.record.pod.key == hello.pod:
-                issued = self._issuer.sign(request, pod=pod.workload.record.pod, life=self._life)
+                issued = self._issuer.sign(request.csr, pod=pod.workload.record.pod, life=self._life)
                 return messages.Certificate(
+                    number=request.number,
                     expires=issued.expires,
                     chain=issued.chain,
                     trust_bundle=self._bundle.pem,

@@ -24,7 +24,7 @@ _BOOLEAN = {"true": True, "false": False}
 _NOT_YET = {"ai", "ai-model", "ktls", "exempt-sources"}
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the gateway of one pod shall do.
 
     `wanted` says whether the pod shall have a gateway at all. `capture_cidrs` empty means everything that is not

@@ -1,0 +1,31 @@
+"""The cluster that tests share. They do not start it: it is kept between runs, and `make test-cluster` sees to it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from cluster import Cluster
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The running test cluster."""
+    cluster = Cluster()
+    if not cluster.running:
+        pytest.fail(f"no test cluster runs in {cluster.directory}; start one with: make cluster", pytrace=False)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster):
+    """A namespace of this file's own, in which pods can be made at once. Whether it has gone nobody waits for."""
+    name = f"t{os.getpid()}x{next(_numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.wait("serviceaccount/default", "create", namespace=name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
