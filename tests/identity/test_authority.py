@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kube_gateway.errors import IdentityError
-from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority, load_authority
+from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority, load_authority, parse_authority
 from kube_gateway.identity.bundle import trust_bundle
 
 
@@ -125,13 +126,36 @@ def test_a_root_made_by_others_is_taken_when_it_is_sound(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "key",
+    [["ecparam", "-name", "prime256v1", "-genkey", "-noout"], ["ecparam", "-name", "secp384r1", "-genkey"], ["genrsa"]],
+    ids=["p256", "p384", "rsa"],
+)
+def test_a_root_made_by_openssl_serves_the_trust_domain_that_is_said(tmp_path, key):
+    certificate_path, key_path = tmp_path / CERTIFICATE_FILE, tmp_path / KEY_FILE
+    subprocess.run(["openssl", *key, "-out", key_path], check=True, capture_output=True)
+    root = ["openssl", "req", "-new", "-x509", "-days", "3650", "-subj", "/CN=root", "-key", key_path]
+    subprocess.run([*root, "-out", certificate_path], check=True, capture_output=True)
+    key_path.chmod(0o600)
+    assert load_authority(tmp_path).trust_domain == "cluster.local"
+    files = (certificate_path.read_bytes(), key_path.read_bytes())
+    authority = parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="shop.example")
+    assert authority.trust_domain == "shop.example"
+
+
+def test_a_root_that_names_another_trust_domain_than_is_wanted_is_refused(tmp_path):
+    _write(tmp_path)
+    files = ((tmp_path / CERTIFICATE_FILE).read_bytes(), (tmp_path / KEY_FILE).read_bytes())
+    with pytest.raises(IdentityError, match="root of the trust domain example.org, and shop.example is wanted"):
+        parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="shop.example")
+    assert parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="example.org").trust_domain == "example.org"
+
+
+@pytest.mark.parametrize(
     ("made", "words"),
     [
-        ({"curve": ec.SECP384R1}, "not an ECDSA P-256 key"),
-        ({"ca": False}, "is not the root of a trust domain"),
-        ({"uris": ()}, "is not the root of a trust domain"),
-        ({"uris": ("spiffe://a", "spiffe://b")}, "is not the root of a trust domain"),
-        ({"uris": ("https://example.org",)}, "is not the root of a trust domain"),
+        ({"curve": ec.SECP224R1}, "is neither an ECDSA key"),
+        ({"ca": False}, "is not a root certificate"),
+        ({"uris": ("spiffe://a", "spiffe://b")}, "is the root of the trust domain a and b"),
         ({"uris": ("spiffe://example.org/ns/a/sa/b",)}, "is not a trust domain"),
     ],
     ids=str,

@@ -74,6 +74,7 @@ def test_a_leaf_cannot_certify_others(tmp_path, authority):
     impostor = type(authority)(
         x509.load_pem_x509_certificate(leaf.chain.encode()),
         serialization.load_pem_private_key(key.encode(), password=None),
+        trust_domain=authority.trust_domain,
     )
     issuer = Issuer(authority)
     issuer._authority = impostor

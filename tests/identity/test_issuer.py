@@ -57,7 +57,7 @@ def test_names_are_the_pods_and_not_those_of_the_request(issuer):
         x509.IPAddress(ipaddress.ip_address("10.0.0.2")),
         x509.IPAddress(ipaddress.ip_address("fd00::2")),
     ]
-    assert certificate.subject == x509.Name([])
+    assert certificate.subject == x509.Name([x509.NameAttribute(NameOID.USER_ID, POD.uid)])
     assert issued.spiffe_id == "spiffe://example.org/ns/shop/sa/front"
 
 

@@ -41,8 +41,9 @@ class RemoveHooks(_Action, frozen=True):
 
 
 class ReportProblem(_Action, frozen=True):
-    """Tell the pod's owner what is wrong and what to do."""
+    """Tell the pod's owner what is wrong and what to do; `reason` is a word for programs."""
 
+    reason: str
     message: str
     hint: str
 

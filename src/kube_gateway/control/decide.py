@@ -19,7 +19,7 @@ from kube_gateway.control.actions import (
     ReportProblem,
     StartGateway,
 )
-from kube_gateway.control.observed import Observed, PodObservation
+from kube_gateway.control.observed import Observed, Obstacle, PodObservation
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import Settings, settings_from_annotations
@@ -34,39 +34,41 @@ _CHOSEN_BY_THE_KERNEL = range(32768, 61000)
 """Linux's default range of ports for those that dial (net.ipv4.ip_local_port_range)."""
 
 FIRST_RETRY = 0.2
-LONGEST_RETRY = 10.0
+INVALID_ANNOTATION = "InvalidAnnotation"
 
 
 def decide(observed: Observed) -> tuple[Action, ...]:
     """Return what shall be done now, in order."""
     encrypting = {
         address: pod.gateway.applied
-        for pod in observed.pods
+        for pod in (*observed.pods, *observed.peers)
         if pod.gateway and pod.gateway.state == "ready" and pod.gateway.applied and pod.gateway.applied.encrypting
         for address in pod.pod.addresses
     }
-    return tuple(action for pod in observed.pods for action in _decide_pod(pod, observed.now, encrypting))
+    return tuple(action for pod in observed.pods for action in _decide_pod(pod, observed, encrypting))
 
 
-def retry_after(failures: int) -> float:
-    """Seconds to wait after so many failures in a row."""
-    return float(min(FIRST_RETRY * 2 ** min(max(failures - 1, 0), 16), LONGEST_RETRY))
+def retry_after(failures: int, *, longest: float) -> float:
+    """Seconds to wait after so many failures in a row, at most `longest`."""
+    return 0.0 if failures == 0 else float(min(FIRST_RETRY * 2 ** min(failures - 1, 16), longest))
 
 
 def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
     """Whether peers must expect the workload at `address` to encrypt: it shall, whether or not it is up just now."""
     for observation in pods:
         if address in observation.pod.addresses:
-            settings = _settings(observation)
+            settings = settings_of(observation)
             leaving = observation.gateway is not None and observation.gateway.told_to_leave
             # Not known what it shall do: better unreachable for a while than spoken to in clear.
             return observation.running and not leaving and (settings is None or settings.encrypting)
     return False
 
 
-def _decide_pod(pod: PodObservation, now: float, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
+def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
+    if pod.ending:
+        return
     yield from _problems(pod)
-    settings = _settings(pod)
+    settings = settings_of(pod)
     if settings is None:
         if pod.running:
             return
@@ -74,9 +76,9 @@ def _decide_pod(pod: PodObservation, now: float, encrypting: Mapping[str, Settin
     wanted = pod.running and settings.wanted
     gateway = pod.gateway
     if gateway is None or gateway.state == "exited":
-        if wanted:
-            yield from _start(pod, now)
-        elif pod.running and pod.hooks_left:
+        if wanted and _may_start(pod, observed):
+            yield _start(pod)
+        elif not wanted and pod.running and pod.hooks_left:
             yield RemoveHooks(pod=pod.pod.key)
         return
     if not wanted:
@@ -89,20 +91,29 @@ def _decide_pod(pod: PodObservation, now: float, encrypting: Mapping[str, Settin
     if gateway.applied != settings:
         yield Configure(pod=pod.pod.key, settings=settings)
     yield from _flush(pod, settings, encrypting)
+    if gateway.outdated and _may_start(pod, observed):
+        yield _start(pod)
 
 
 def _problems(pod: PodObservation) -> Iterator[Action]:
-    try:
-        settings_from_annotations(pod.pod.annotations)
-    except InvalidAnnotation as problem:
-        if pod.problem != problem.message:
-            yield ReportProblem(pod=pod.pod.key, message=problem.message, hint=problem.hint or "")
-    else:
+    problem = problem_of(pod)
+    if problem is None:
         if pod.problem is not None:
             yield ClearProblem(pod=pod.pod.key)
+    elif pod.problem != problem.message:
+        yield ReportProblem(pod=pod.pod.key, reason=problem.reason, message=problem.message, hint=problem.hint)
 
 
-def _settings(pod: PodObservation) -> Settings | None:
+def problem_of(pod: PodObservation) -> Obstacle | None:
+    """What is wrong with what was asked for, or keeps it from being done."""
+    try:
+        settings = settings_from_annotations(pod.pod.annotations)
+    except InvalidAnnotation as problem:
+        return Obstacle(reason=INVALID_ANNOTATION, message=problem.message, hint=problem.hint or "")
+    return pod.obstacle if pod.running and settings.wanted else None
+
+
+def settings_of(pod: PodObservation) -> Settings | None:
     """What the annotations ask for; while they are not understood, the last settings stay in force.
 
     None when those are not known: the gateway, or the watcher, has started since. Then nothing may be changed, as a
@@ -116,9 +127,14 @@ def _settings(pod: PodObservation) -> Settings | None:
         return pod.gateway.applied
 
 
-def _start(pod: PodObservation, now: float) -> Iterator[Action]:
-    if pod.pod.addresses and (pod.failures == 0 or now - pod.last_failure >= retry_after(pod.failures)):
-        yield StartGateway(pod=pod.pod.key, generation=pod.generation + 1)
+def _may_start(pod: PodObservation, observed: Observed) -> bool:
+    pause = retry_after(pod.failures, longest=observed.longest_retry)
+    waited = pod.failures == 0 or observed.now - pod.last_failure >= pause
+    return bool(pod.pod.addresses) and pod.obstacle is None and waited
+
+
+def _start(pod: PodObservation) -> Action:
+    return StartGateway(pod=pod.pod.key, generation=pod.generation + 1)
 
 
 def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Settings]) -> Iterator[Action]:

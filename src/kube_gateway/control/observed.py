@@ -17,7 +17,8 @@ class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     """The newest gateway of a pod.
 
     `applied` are the settings last sent to it, None before the first. `exit_code` is set once `state` is `exited`: 0
-    after leaving, negative for a signal. `told_to_leave` says whether it was.
+    after leaving, negative for a signal. `told_to_leave` says whether it was. `outdated`: a newer version is there that
+    shall take over from it.
     """
 
     state: GatewayState
@@ -25,27 +26,44 @@ class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     told_to_leave: bool = False
     applied: Settings | None = None
     clear_connections: tuple[ClearConnection, ...] = ()
+    outdated: bool = False
+
+
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no gateway can be put into a pod: a word for programs, what is so, and what to do about it."""
+
+    reason: str
+    message: str
+    hint: str
 
 
 class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     """One pod with what is known of its gateway.
 
     `generation` counts the gateways started so far, `failures` those that failed in a row, the last at `last_failure`
-    (seconds). `hooks_left`: a gateway that died left hooks that refuse connections. `problem` is the one last reported.
+    (seconds). `hooks_left`: a gateway that died left hooks that refuse connections. `problem` is the message of the one
+    last reported. `ending`: the pod is being deleted; its gateway serves it to the end and nothing is done any more.
     """
 
     pod: Pod
     running: bool = True
+    ending: bool = False
     gateway: GatewayObservation | None = None
     generation: int = 0
     failures: int = 0
     last_failure: float = 0.0
     hooks_left: bool = False
     problem: str | None = None
+    obstacle: Obstacle | None = None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at one moment; `now` is in seconds on the clock of `last_failure`."""
+    """Everything that counts at one moment; `now` is in seconds on the clock of `last_failure`.
+
+    `pods` are decided on; `peers` are others that they have connections with. `longest_retry` is in seconds.
+    """
 
     now: float
     pods: tuple[PodObservation, ...] = ()
+    peers: tuple[PodObservation, ...] = ()
+    longest_retry: float = 10.0

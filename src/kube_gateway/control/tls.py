@@ -6,10 +6,13 @@ SPIFFE id; the watcher which pod's gateway it is. Host names play no part.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from kube_gateway.errors import IdentityError
 
@@ -27,21 +30,35 @@ def server_context(*, chain: str, key: str, trust_bundle: str) -> ssl.SSLContext
     return context
 
 
-def spiffe_id_of_peer(connection: ssl.SSLObject) -> str:
-    """The SPIFFE id of the other side's certificate, which TLS has verified. Raises `IdentityError` unless it has one.
+class PeerNames(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a certificate says its owner is: SPIFFE id, uid of the pod (empty if it does not say), addresses."""
+
+    spiffe_id: str
+    uid: str
+    addresses: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.spiffe_id} ({self.uid or 'no uid'}) at {', '.join(sorted(self.addresses)) or 'no address'}"
+
+
+def names_of_peer(connection: ssl.SSLObject) -> PeerNames:
+    """Who the other side is, by its certificate, which TLS has verified. Raises `IdentityError` unless it has a SPIFFE id.
 
     Source: SPIFFE X.509-SVID, section 2: exactly one URI name.
     """
-    uris = [value for kind, value in _names(connection, "subjectAltName") if kind == "URI"]
+    certificate: Mapping[str, Any] = connection.getpeercert() or {}
+    names = certificate.get("subjectAltName", ())
+    uris = [value for kind, value in names if kind == "URI"]
     if len(uris) != 1 or not uris[0].startswith("spiffe://"):
         raise IdentityError(f"the other side's certificate has the URI names {uris}, it must have one SPIFFE id")
-    return uris[0]
+    uids = [value for part in certificate.get("subject", ()) for kind, value in part if kind == "userId"]
+    addresses = frozenset(str(ipaddress.ip_address(value.strip())) for kind, value in names if kind == "IP Address")
+    return PeerNames(spiffe_id=uris[0], uid=uids[0] if len(uids) == 1 else "", addresses=addresses)
 
 
-def _names(connection: ssl.SSLObject, field: str) -> tuple[tuple[str, str], ...]:
-    """A field of the verified certificate that is a list of kinds and values."""
-    certificate: Mapping[str, Any] = connection.getpeercert() or {}
-    return tuple(certificate.get(field, ()))
+def spiffe_id_of_peer(connection: ssl.SSLObject) -> str:
+    """The SPIFFE id alone. Raises `IdentityError`."""
+    return names_of_peer(connection).spiffe_id
 
 
 def _context(protocol: int, *, chain: str, key: str, trust_bundle: str) -> ssl.SSLContext:

@@ -1,4 +1,7 @@
-"""The certificate authority: one ECDSA P-256 root whose key only the watcher reads.
+"""The certificate authority: a root whose key only the watcher reads.
+
+Ours is ECDSA P-256 and names its trust domain. One made by other tools (openssl, say) will do as well if its key is
+ECDSA or RSA; what trust domain it is for has to be said where it does not.
 
 A key in a file that others can read is no secret, so such a file is refused rather than used. Files are written whole or
 not at all, and never over others.
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from kube_gateway.errors import IdentityError
@@ -24,14 +27,19 @@ KEY_FILE = "ca.key"
 
 _LIFE = datetime.timedelta(days=3650)
 _SKEW = datetime.timedelta(minutes=1)
+_CURVES = (ec.SECP256R1, ec.SECP384R1)
+_SHORTEST_RSA = 2048
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Authority:
-    """A root certificate and its key."""
+    """A root certificate and its key, for one trust domain."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, certificate: x509.Certificate, key: PrivateKey, *, trust_domain: str) -> None:
         self.certificate = certificate
         self.key = key
+        self.trust_domain = trust_domain
 
     @property
     def certificate_pem(self) -> str:
@@ -42,13 +50,6 @@ class Authority:
     def fingerprint(self) -> str:
         """SHA-256 of the root's DER form, in hexadecimal."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
-
-    @property
-    def trust_domain(self) -> str:
-        """The trust domain that the root was made for."""
-        names = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-        return uri.removeprefix("spiffe://")
 
 
 def create_authority(
@@ -96,47 +97,87 @@ def load_authority(directory: Path, *, now: datetime.datetime | None = None) -> 
         raise IdentityError(f"cannot read the certificate authority in {directory}: {error.strerror}") from error
     if mode & 0o077:
         raise IdentityError(f"{key_path} can be read by others (mode {mode:03o})", hint=f"chmod 600 {key_path}")
-    authority = _parse(certificate_pem, key_pem, directory)
-    moment = now or datetime.datetime.now(datetime.UTC)
-    if not authority.certificate.not_valid_before_utc <= moment <= authority.certificate.not_valid_after_utc:
-        raise IdentityError(
-            f"the root certificate in {directory} is valid from {authority.certificate.not_valid_before_utc:%Y-%m-%d} "
-            f"to {authority.certificate.not_valid_after_utc:%Y-%m-%d}",
-            hint="check the clock, or create a new authority in another directory",
-        )
-    return authority
+    names = (str(directory / CERTIFICATE_FILE), str(directory / KEY_FILE))
+    return parse_authority(certificate_pem, key_pem, names=names, now=now)
 
 
-def _parse(certificate_pem: bytes, key_pem: bytes, directory: Path) -> Authority:
+def parse_authority(
+    certificate_pem: bytes,
+    key_pem: bytes,
+    *,
+    names: tuple[str, str],
+    trust_domain: str | None = None,
+    now: datetime.datetime | None = None,
+) -> Authority:
+    """Return the authority that these two make; `names` says where they come from, in messages.
+
+    `trust_domain` is for a root that names none; one that names another is refused. Raises `IdentityError` when they are
+    not a root and its key, or the root is not valid now.
+    """
+    certificate_name, key_name = names
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError:
-        raise IdentityError(f"{directory / CERTIFICATE_FILE} holds no readable certificate") from None
+        raise IdentityError(f"{certificate_name} holds no readable certificate") from None
+    key = _parse_key(key_pem, key_name)
+    if key.public_key() != certificate.public_key():
+        raise IdentityError(f"{key_name} and {certificate_name} do not belong together")
+    _check_root(certificate, certificate_name)
+    domain = _trust_domain(certificate, certificate_name, wanted=trust_domain)
+    not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not not_before <= (now or datetime.datetime.now(datetime.UTC)) <= not_after:
+        raise IdentityError(
+            f"the root certificate {certificate_name} is valid from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d}",
+            hint="check the clock, or create a new authority in another directory",
+        )
+    return Authority(certificate, key, trust_domain=domain)
+
+
+def _parse_key(key_pem: bytes, name: str) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError):
-        raise IdentityError(f"{directory / KEY_FILE} holds no readable private key") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IdentityError(f"{directory / KEY_FILE} is not an ECDSA P-256 key")
-    if key.public_key() != certificate.public_key():
-        raise IdentityError(f"{KEY_FILE} and {CERTIFICATE_FILE} in {directory} do not belong together")
-    _check_root(certificate, directory / CERTIFICATE_FILE)
-    return Authority(certificate, key)
+        raise IdentityError(f"{name} holds no readable private key") from None
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, _CURVES):
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= _SHORTEST_RSA:
+        return key
+    raise IdentityError(
+        f"{name} is neither an ECDSA key (P-256, P-384) nor an RSA key of at least {_SHORTEST_RSA} bits",
+        hint="openssl ecparam -name prime256v1 -genkey -noout -out ca.key",
+    )
 
 
-def _check_root(certificate: x509.Certificate, path: Path) -> None:
-    """Refuse a certificate that peers would not take for a root, or that says nothing of its trust domain."""
-    hint = "use a root that kube-gateway ca create has made"
+def _check_root(certificate: x509.Certificate, name: str) -> None:
+    """Refuse a certificate that peers would not take for a root."""
     try:
-        extensions = certificate.extensions
-        authority = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        raise IdentityError(f"{path} is not the root of a trust domain", hint=hint) from None
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if not authority or len(uris) != 1 or not uris[0].startswith("spiffe://"):
-        raise IdentityError(f"{path} is not the root of a trust domain", hint=hint)
-    check_trust_domain(uris[0].removeprefix("spiffe://"))
+        is_authority = False
+    if not is_authority:
+        raise IdentityError(
+            f"{name} is not a root certificate: it may not sign others",
+            hint="use one that kube-gateway ca create, or openssl req -new -x509, has made",
+        )
+
+
+def _trust_domain(certificate: x509.Certificate, name: str, *, wanted: str | None) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    except (x509.DuplicateExtension, ValueError):
+        raise IdentityError(f"{name} has names that are not readable") from None
+    named = [uri.removeprefix("spiffe://") for uri in uris if uri.startswith("spiffe://")]
+    if len(named) > 1 or (named and wanted not in (None, named[0])):
+        raise IdentityError(
+            f"{name} is the root of the trust domain {' and '.join(named)}, and {wanted or 'one'} is wanted",
+            hint="say the same trust domain, or use another root",
+        )
+    domain = named[0] if named else wanted or DEFAULT_TRUST_DOMAIN
+    check_trust_domain(domain)
+    return domain
 
 
 def _new_authority(trust_domain: str, now: datetime.datetime) -> Authority:
@@ -168,10 +209,10 @@ def _new_authority(trust_domain: str, now: datetime.datetime) -> Authority:
         .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    return Authority(certificate, key)
+    return Authority(certificate, key, trust_domain=trust_domain)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

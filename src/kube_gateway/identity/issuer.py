@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import Authority
@@ -42,7 +42,8 @@ class Issuer:
     ) -> IssuedCertificate:
         """Certify the public key of a PEM signing request for `pod`.
 
-        Nothing else of the request counts: SPIFFE id and addresses are those of the pod. Raises `IdentityError` when the
+        Nothing else of the request counts: SPIFFE id and addresses are those of the pod, whose uid is in the subject (as
+        userId, RFC 4519), as another pod may have the same id and, later, the same address. Raises `IdentityError` when the
         request is malformed, not signed by its own key, or its key is not ECDSA P-256, when the pod has no address, or
         when the root has expired.
         """
@@ -62,13 +63,13 @@ class Issuer:
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in pod.addresses]
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.USER_ID, pod.uid)]))
             .issuer_name(root.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(moment - _SKEW)
             .not_valid_after(expires)
-            # RFC 5280, 4.2.1.6: critical, as the subject is empty.
+            # Critical: who it is stands in there, not in the subject.
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_LEAF_USAGE, critical=True)

@@ -63,11 +63,12 @@ start_time() { # PID
 # Starts a process that outlives this script. Its number and start time are noted before it becomes what it is to be, and
 # until then the lock is held: whenever this script is killed, `down` finds all.
 start() { # NAME COMMAND...
-  local name=$1
+  local name=$1 pid
   shift
   (
     echo "--- $(date +%T) $*"
-    echo "$BASHPID $(start_time $BASHPID)" >"$dir/pid/$name"
+    pid=$BASHPID # within $() it would be another
+    echo "$pid $(start_time $pid)" >"$dir/pid/$name"
     cd /
     exec setsid "$@" 9>&-
   ) </dev/null >>"$dir/log/$name" 2>&1 &

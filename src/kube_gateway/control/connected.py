@@ -1,0 +1,82 @@
+"""One gateway as its watcher knows it: by the line that it holds, and what it last said there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from kube_gateway.control import messages
+from kube_gateway.control.observed import GatewayState
+from kube_gateway.model.settings import Settings
+
+_STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
+
+
+class ConnectedGateway:
+    """A gateway of one generation, connected or not.
+
+    `applied` are the settings last sent on this line, `revision` counts them. `told_to_leave`: it was, or it said so.
+    `since` is the monotonic time at which it connected or was lost.
+    """
+
+    def __init__(self) -> None:
+        self.applied: Settings | None = None
+        self.revision = 0
+        self.told_to_leave = False
+        self.report: messages.Report | None = None
+        self.since = time.monotonic()
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the line is up."""
+        return self._writer is not None
+
+    @property
+    def silence(self) -> float:
+        """Seconds without a line; 0 while there is one."""
+        return 0.0 if self._writer is not None else time.monotonic() - self.since
+
+    @property
+    def state(self) -> GatewayState:
+        """What it said it is; `starting` until it has said anything."""
+        return _STATES.get(self.report.state, "starting") if self.report else "starting"
+
+    def connected(self, writer: asyncio.StreamWriter) -> None:
+        """It has connected: settings have to be sent, as what an earlier line carried may not have arrived."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = writer
+        self.since = time.monotonic()
+        self.applied, self.told_to_leave = None, False
+
+    def disconnected(self, writer: asyncio.StreamWriter) -> None:
+        """That line has ended."""
+        if self._writer is writer:
+            self._writer = None
+            self.since = time.monotonic()
+
+    def send(self, message: messages.FromWatcher) -> bool:
+        """Say something; false when it is not connected."""
+        if self._writer is None or self._writer.is_closing():
+            return False
+        self._writer.write(messages.encode(message))
+        return True
+
+    def configure(self, settings: Settings, *, addresses: tuple[str, ...]) -> None:
+        """Send the settings in force."""
+        message = messages.Configure(revision=self.revision + 1, addresses=addresses, settings=settings)
+        if self.send(message):
+            self.revision, self.applied = message.revision, settings
+
+    def leave(self, grace: float) -> None:
+        """Tell it to leave."""
+        self.told_to_leave = self.send(messages.Leave(grace=grace))
+
+    def reported(self, report: messages.Report) -> bool:
+        """Take a report; true when the state changed."""
+        changed = self.report is None or self.report.state != report.state
+        self.report = report
+        if report.state == "draining":
+            self.told_to_leave = True
+        return changed

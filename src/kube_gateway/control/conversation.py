@@ -1,0 +1,71 @@
+"""What a watcher answers to a gateway that has proved who it is; the same in a cluster and on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from kube_gateway.control import messages
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.errors import IdentityError
+from kube_gateway.model.service import ServiceBackends
+
+_log = logging.getLogger("watcher")
+
+HELLO_WITHIN = 5.0
+LONGEST_LINE = 1024 * 1024
+"""Bytes; a report has at most 400 peers and 1000 connections."""
+
+
+class Answers(Protocol):
+    """What the watcher knows, for one gateway."""
+
+    def certify(self, request: messages.CertificateRequest) -> messages.Certificate:
+        """Sign a request for the gateway's pod. Raises `IdentityError`."""
+
+    def is_enrolled(self, address: str) -> bool:
+        """Whether the workload at `address` encrypts."""
+
+    def resolve(self, address: str, port: int) -> ServiceBackends | None:
+        """What is behind an address, and from now on each change of it; None if it is no Service's."""
+
+    def changed(self) -> None:
+        """Something is to be decided anew."""
+
+
+async def converse(
+    answers: Answers,
+    gateway: ConnectedGateway,
+    *,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    name: str,
+) -> None:
+    """Serve one line until it ends; `name` is for the log. Raises `OSError`, and `ValueError` for what is no message."""
+    gateway.connected(writer)
+    answers.changed()
+    try:
+        while line := await reader.readline():
+            _answer(answers, gateway, messages.decode_from_gateway(line), name=name)
+            await writer.drain()
+    finally:
+        gateway.disconnected(writer)
+        answers.changed()
+
+
+def _answer(answers: Answers, gateway: ConnectedGateway, message: messages.FromGateway, *, name: str) -> None:
+    match message:
+        case messages.Report():
+            if gateway.reported(message) or message.clear_connections:
+                answers.changed()
+        case messages.CertificateRequest():
+            try:
+                gateway.send(answers.certify(message))
+            except IdentityError as error:
+                _log.error("no certificate for %s: %s", name, error.message)
+        case messages.PeerQuery():
+            gateway.send(messages.PeerAnswer(address=message.address, enrolled=answers.is_enrolled(message.address)))
+        case messages.ServiceQuery():
+            service = answers.resolve(message.address, message.port)
+            gateway.send(messages.ServiceAnswer(address=message.address, port=message.port, service=service))

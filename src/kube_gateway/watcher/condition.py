@@ -1,0 +1,112 @@
+"""The pod condition `kube-gateway.io/Encrypted`: what is so, for `kubectl wait`, `kubectl describe` and people.
+
+It is also the watcher's memory of what it has told: a watcher that is started again tells nothing twice.
+Source: Kubernetes API conventions, 'Typical status properties'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.control.decide import problem_of, settings_of
+from kube_gateway.control.observed import PodObservation
+from kube_gateway.model.settings import Settings
+from kube_gateway.watcher.generations import Generation, generations
+from kube_gateway.watcher.objects import Condition, PodObject
+
+TYPE = "kube-gateway.io/Encrypted"
+SILENT_AFTER = 30.0
+"""Seconds without a line to a gateway that runs after which nothing is claimed of it."""
+
+_PROBLEM = "Problem"
+_HINT = "; to mend it: "
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the condition shall say; `reason` is a word in CamelCase."""
+
+    status: str
+    reason: str
+    message: str
+
+
+def current(pod: PodObject) -> Condition | None:
+    """The condition that the pod has."""
+    return next((condition for condition in pod.status.conditions if condition.type == TYPE), None)
+
+
+def reported_problem(pod: PodObject) -> str | None:
+    """The message of the problem that was last told, if that is what the condition says."""
+    condition = current(pod)
+    if condition is None or not condition.reason.startswith(_PROBLEM):
+        return None
+    return condition.message.partition(_HINT)[0]
+
+
+def claim(
+    pod: PodObject, observation: PodObservation, connected: Mapping[int, ConnectedGateway], *, known_for: float
+) -> Claim | None:
+    """What to say of a pod, None to leave what is said as it is. `known_for`: seconds for which the pod is known."""
+    before = current(pod)
+    if observation.ending or not observation.running:
+        return None
+    problem = problem_of(observation)
+    settings = settings_of(observation)
+    if problem is not None:
+        message = problem.message + (f"{_HINT}{problem.hint}" if problem.hint else "")
+        # While annotations are not understood, the last ones that were stay in force.
+        gateway = observation.gateway
+        encrypts = gateway is not None and gateway.state == "ready" and gateway.applied and gateway.applied.encrypting
+        return Claim(status="True" if encrypts else "False", reason=f"{_PROBLEM}{problem.reason}", message=message)
+    if settings is None or not settings.wanted:
+        if before is None:
+            return None
+        gone = observation.gateway is None or observation.gateway.state == "exited"
+        reason, message = ("NotEnrolled", "") if gone else ("Leaving", "old connections have time to finish")
+        return Claim(status="False", reason=reason, message=message)
+    return _of_gateway(pod, connected, settings=settings, known_for=known_for)
+
+
+def _of_gateway(
+    pod: PodObject, connected: Mapping[int, ConnectedGateway], *, settings: Settings, known_for: float
+) -> Claim | None:
+    history = generations(pod)
+    alive = {generation.number for generation in history if generation.terminated is None}
+    ready = {number for number, line in connected.items() if line.is_connected and line.state == "ready"}
+    if alive & ready:
+        return _serving(settings, max(alive & ready))
+    newest = history[-1] if history else None
+    if newest is not None and newest.state.running is not None:
+        silence = connected[newest.number].silence if newest.number in connected else known_for
+        if silence >= SILENT_AFTER:
+            text = "the gateway runs, but has no line to the watcher; it goes on with what it last knew"
+            return Claim(status="Unknown", reason="GatewayNotConnected", message=text)
+        before = current(pod)
+        if before is not None and before.status == "True":
+            return None
+    return _not_yet(newest)
+
+
+def _serving(settings: Settings, generation: int) -> Claim:
+    if not settings.encrypting:
+        return Claim(status="False", reason="EncryptionOff", message="the gateway runs with encryption off")
+    others = "no others" if settings.encryption == "strict" else "others in clear"
+    text = f"new connections with enrolled peers are encrypted, {others} (gateway {generation})"
+    return Claim(status="True", reason="Encrypting", message=text)
+
+
+def _not_yet(newest: Generation | None) -> Claim:
+    if newest is None:
+        return Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
+    ended, waiting = newest.terminated, newest.state.waiting
+    if ended is not None:
+        last = ended.message.strip().rsplit("\n", 2)[-2:]
+        said = f": {' '.join(last)}" if last != [""] else ""
+        text = f"gateway {newest.number} ended with exit code {ended.exit_code}{said}; another is started"
+        return Claim(status="False", reason="GatewayDied", message=text)
+    if waiting is not None and waiting.reason and waiting.reason != "ContainerCreating":
+        return Claim(status="False", reason=waiting.reason, message=waiting.message)
+    return Claim(status="False", reason="GatewayStarting", message=f"gateway {newest.number} is starting")

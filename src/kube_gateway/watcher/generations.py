@@ -1,0 +1,80 @@
+"""The gateways of a pod, as its ephemeral containers tell it: these are never removed, so they are its whole history."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from kube_gateway.model.ports import CONTAINER_NAME
+from kube_gateway.watcher.objects import ContainerState, PodObject, Terminated, seconds
+
+STABLE_AFTER = 30.0
+"""Seconds that a gateway has run after which its end is no failure of its start."""
+
+NEEDS_PRIVILEGE = 77
+"""Exit code of a gateway that the node gave too little (sysexits.h: EX_NOPERM)."""
+
+_NAME = re.compile(rf"{CONTAINER_NAME}(?:-([2-9]|[1-9]\d+))?")
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One gateway: a container that waits, runs, or has ended (`terminated`)."""
+
+    number: int
+    image: str
+    privileged: bool
+    state: ContainerState
+
+    @property
+    def terminated(self) -> Terminated | None:
+        """How it ended, if it has."""
+        return self.state.terminated
+
+    @property
+    def ran_for(self) -> float:
+        """Seconds from start to end of one that has ended."""
+        ended = self.state.terminated
+        return seconds(ended.finished_at) - seconds(ended.started_at) if ended and ended.started_at else 0.0
+
+
+def container_name(number: int) -> str:
+    """The name of the container of a generation."""
+    return CONTAINER_NAME if number == 1 else f"{CONTAINER_NAME}-{number}"
+
+
+def generations(pod: PodObject) -> tuple[Generation, ...]:
+    """All gateways that a pod has had, oldest first."""
+    states = {status.name: status.state for status in pod.status.ephemeral_container_statuses}
+    found = []
+    for container in pod.spec.ephemeral_containers:
+        if match := _NAME.fullmatch(container.name):
+            context = container.security_context
+            found.append(
+                Generation(
+                    number=int(match[1] or 1),
+                    image=container.image,
+                    privileged=bool(context and context.privileged),
+                    state=states.get(container.name, ContainerState()),
+                )
+            )
+    return tuple(sorted(found, key=lambda generation: generation.number))
+
+
+def failures(history: tuple[Generation, ...]) -> tuple[int, float]:
+    """How many failed in a row up to now, and when the last did (seconds since the epoch, by the node's clock).
+
+    A gateway that served for a while and then died begins a new row.
+    """
+    count, last = 0, 0.0
+    for generation in reversed(history):
+        ended = generation.terminated
+        if ended is None:
+            continue
+        if ended.exit_code == 0:
+            break
+        count += 1
+        last = max(last, seconds(ended.finished_at))
+        if generation.ran_for > STABLE_AFTER:
+            break
+    return count, last

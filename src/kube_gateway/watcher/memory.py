@@ -1,0 +1,49 @@
+"""What only the watcher's memory can tell of a pod: its gateways' lines, and what was done that is perhaps not seen yet.
+
+All of it may be lost: a watcher that starts knows what the API shows, and the gateways connect again.
+"""
+
+from __future__ import annotations
+
+import time
+
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.control.observed import Obstacle
+
+RETRY_REFUSED = 300.0
+"""Seconds after which a gateway that an admission plugin refused is tried again, if its namespace does not change."""
+
+
+class PodMemory:
+    """Of one pod. `lines` are by generation; `started` is the generation added last, 0 for none.
+
+    `since` is the monotonic time from which on the pod is known.
+    """
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.since = time.monotonic()
+        self.addresses: tuple[str, ...] = ()
+        self.lines: dict[int, ConnectedGateway] = {}
+        self.started = 0
+        self.secret_removed = False
+        self._refusal: Obstacle | None = None
+        self._refused_until = 0.0
+
+    def refused(self, obstacle: Obstacle) -> None:
+        """No gateway may be added."""
+        self._refusal = obstacle
+        self._refused_until = time.monotonic() + RETRY_REFUSED
+
+    def allow(self) -> None:
+        """Something has changed that may lift the refusal."""
+        self._refusal = None
+
+    @property
+    def refusal(self) -> Obstacle | None:
+        """Why no gateway may be added just now."""
+        return self._refusal if time.monotonic() < self._refused_until else None
+
+    def line(self, generation: int) -> ConnectedGateway:
+        """The line of a generation."""
+        return self.lines.setdefault(generation, ConnectedGateway())

@@ -1,0 +1,152 @@
+"""What is read of Kubernetes' objects, and no more: most of a pod is of no interest, and a cluster has thousands.
+
+Source: Kubernetes API reference, v1 Pod and Namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from kube_gateway.kube.client import Metadata
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.ports import ANNOTATION_PREFIX
+
+
+class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Base. All has a default: the object of a bookmark is all but empty. Nothing here refers in a circle."""
+
+
+class SecurityContext(_Object, frozen=True):
+    """What a container may do."""
+
+    privileged: bool | None = None
+
+
+class Container(_Object, frozen=True):
+    """A container as it was asked for."""
+
+    name: str = ""
+    image: str = ""
+    security_context: SecurityContext | None = None
+
+
+class PodSpec(_Object, frozen=True):
+    """What was asked for."""
+
+    node_name: str = ""
+    service_account_name: str = ""
+    host_network: bool = False
+    containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
+
+
+class Waiting(_Object, frozen=True):
+    """Why a container does not run yet."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Running(_Object, frozen=True):
+    """Since when a container runs (RFC 3339)."""
+
+    started_at: str = ""
+
+
+class Terminated(_Object, frozen=True):
+    """How a container ended; times are RFC 3339."""
+
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class ContainerState(_Object, frozen=True):
+    """One of the three."""
+
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(_Object, frozen=True):
+    """What has become of a container."""
+
+    name: str = ""
+    state: ContainerState = ContainerState()
+
+
+class PodAddress(_Object, frozen=True):
+    """One address of a pod."""
+
+    ip: str = ""
+
+
+class Condition(_Object, frozen=True):
+    """A condition of a pod; `status` is `True`, `False` or `Unknown`."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
+
+
+class PodStatus(_Object, frozen=True):
+    """What has become of a pod."""
+
+    phase: str = ""
+    pod_ips: tuple[PodAddress, ...] = msgspec.field(default=(), name="podIPs")
+    conditions: tuple[Condition, ...] = ()
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class PodObject(_Object, frozen=True):
+    """A pod."""
+
+    metadata: Metadata = Metadata()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(sorted((address.ip for address in self.status.pod_ips), key=lambda text: ":" in text))
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is being deleted."""
+        return self.metadata.deletion_timestamp is not None
+
+
+class NamespaceObject(_Object, frozen=True):
+    """A namespace."""
+
+    metadata: Metadata = Metadata()
+
+
+def our_annotations(annotations: Mapping[str, str] | None) -> dict[str, str]:
+    """Those that are ours."""
+    return {key: value for key, value in (annotations or {}).items() if key.startswith(ANNOTATION_PREFIX)}
+
+
+def pod_of(seen: PodObject, *, inherited: Mapping[str, str]) -> Pod:
+    """The workload. Its own annotations count before those that its namespace gives it (`inherited`)."""
+    return Pod(
+        name=seen.metadata.name,
+        uid=seen.metadata.uid,
+        namespace=seen.metadata.namespace,
+        service_account=seen.spec.service_account_name or "default",
+        addresses=seen.addresses,
+        annotations={**inherited, **our_annotations(seen.metadata.annotations)},
+    )
+
+
+def seconds(time: str | None) -> float:
+    """Seconds since the epoch of an RFC 3339 time; 0 for none."""
+    return datetime.fromisoformat(time).timestamp() if time else 0.0

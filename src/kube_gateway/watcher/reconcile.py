@@ -1,0 +1,137 @@
+"""Looks at one pod and does what is to be done about it. Called again after every change, and as often as need be."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+from kube_gateway.control import actions, messages
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.control.decide import decide, retry_after, settings_of
+from kube_gateway.control.observed import Observed, Obstacle, PodObservation
+from kube_gateway.errors import IdentityError
+from kube_gateway.kube.client import Conflict, NotFound
+from kube_gateway.model.ports import ANNOTATION_PREFIX
+from kube_gateway.model.settings import Settings
+from kube_gateway.watcher import condition
+from kube_gateway.watcher.acting import Actor
+from kube_gateway.watcher.cluster import Cluster
+from kube_gateway.watcher.configuration import Configuration
+from kube_gateway.watcher.generations import generations
+from kube_gateway.watcher.memory import RETRY_REFUSED, PodMemory
+from kube_gateway.watcher.objects import PodObject
+
+_log = logging.getLogger("watcher")
+
+
+class Reconciler:
+    """Looks at pods for one watcher."""
+
+    def __init__(self, configuration: Configuration, *, cluster: Cluster, actor: Actor) -> None:
+        self._configuration = configuration
+        self._cluster = cluster
+        self._actor = actor
+
+    async def look(self, key: str) -> float | None:
+        """Do what is to be done about a pod now; returns after how many seconds to look again, if at all.
+
+        Raises `KubernetesError` or `OSError` when it could not be done, to be tried again.
+        """
+        seen, observation = self._cluster.pod(key), self._cluster.observe(key)
+        if seen is None or observation is None or not _concerns_us(seen, observation):
+            return None
+        peers = self._cluster.peers_of(observation)
+        longest = self._configuration.longest_retry
+        observed = Observed(now=time.time(), pods=(observation,), peers=peers, longest_retry=longest)
+        try:
+            for action in decide(observed):
+                await self._act(action, seen, observation)
+            await self._finish(key)
+        except NotFound:
+            return None  # it went in the meantime, and that will be seen
+        except Conflict as error:
+            _log.debug("%s: %s", key, error.message)
+            return 1.0  # another pod has its name by now, and that will be seen
+        except IdentityError as error:
+            _log.error("%s: no certificate: %s", key, error.message)
+            return RETRY_REFUSED
+        return self._next_look(key)
+
+    async def _act(self, action: actions.Action, seen: PodObject, observation: PodObservation) -> None:
+        memory = self._cluster.memory(action.pod)
+        match action:
+            case actions.StartGateway():
+                settings = settings_of(observation) or Settings()
+                gateway = observation.gateway
+                if gateway is not None and gateway.outdated and not self._cluster.may_upgrade(action.pod):
+                    return
+                await self._actor.start(seen, observation, action.generation, settings)
+            case actions.RemoveHooks():
+                # Only a gateway in the pod can do that: one that is not wanted undoes what is left, and ends.
+                await self._actor.start(seen, observation, observation.generation + 1, Settings())
+            case actions.Configure():
+                for line in _alive(seen, memory):
+                    line.configure(action.settings, addresses=observation.pod.addresses)
+            case actions.Leave():
+                for line in _alive(seen, memory):
+                    line.leave(action.grace)
+            case actions.Flush():
+                _log.info("%s: ending %d connections that are in clear", action.pod, len(action.cookies))
+                for line in _alive(seen, memory):
+                    line.send(messages.Flush(cookies=action.cookies))
+            case actions.ReportProblem():
+                problem = Obstacle(reason=action.reason, message=action.message, hint=action.hint)
+                await self._actor.report(observation.pod, problem)
+            case actions.ClearProblem():
+                _log.info("%s: the problem is gone", action.pod)
+
+    async def _finish(self, key: str) -> None:
+        """Say what is so now, and clear up after a gateway that has left."""
+        seen, observation = self._cluster.pod(key), self._cluster.observe(key)
+        if seen is None or observation is None:
+            return
+        memory = self._cluster.memory(key)
+        claim = condition.claim(seen, observation, memory.lines, known_for=time.monotonic() - memory.since)
+        if claim is not None:
+            await self._actor.claim(seen, observation.pod, claim)
+        gateway = observation.gateway
+        if gateway is not None and gateway.state == "ready" and not gateway.outdated:
+            self._cluster.upgraded(key)
+        settings = settings_of(observation)
+        left = gateway is not None and gateway.state == "exited" and gateway.exit_code == 0
+        if left and settings is not None and not settings.wanted and not memory.secret_removed:
+            await self._actor.remove_secret(observation.pod)
+
+    def _next_look(self, key: str) -> float | None:
+        observation = self._cluster.observe(key)
+        if observation is None or observation.ending:
+            return None
+        memory = self._cluster.memory(key)
+        return min(self._delays(observation, memory), default=None)
+
+    def _delays(self, observation: PodObservation, memory: PodMemory) -> Iterator[float]:
+        """Seconds until what was not to be done yet may be done."""
+        gateway = observation.gateway
+        if gateway is not None and gateway.state == "exited" and observation.failures:
+            pause = retry_after(observation.failures, longest=self._configuration.longest_retry)
+            # A little later: not to be early by the precision of a clock.
+            yield max(observation.last_failure + pause - time.time(), 0.0) + 0.05
+        if memory.refusal is not None:
+            yield RETRY_REFUSED
+        if gateway is not None and gateway.outdated:
+            yield 1.0
+        connected = any(line.is_connected for line in memory.lines.values())
+        if gateway is not None and gateway.state != "exited" and not connected:
+            yield condition.SILENT_AFTER
+
+
+def _concerns_us(seen: PodObject, observation: PodObservation) -> bool:
+    """Most pods of a cluster have never had anything to do with us."""
+    asked = observation.pod.annotations.keys() - {f"{ANNOTATION_PREFIX}podcidr"}
+    return observation.running and bool(asked or generations(seen) or condition.current(seen))
+
+
+def _alive(seen: PodObject, memory: PodMemory) -> list[ConnectedGateway]:
+    ended = {generation.number for generation in generations(seen) if generation.terminated is not None}
+    return [line for number, line in memory.lines.items() if number not in ended]

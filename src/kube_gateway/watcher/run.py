@@ -1,0 +1,106 @@
+"""The watcher's process: one of several leads, follows the cluster, and serves its gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+
+from kube_gateway.errors import IdentityError
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.lease import LeaderElection, LeadershipLost
+from kube_gateway.kube.work_queue import WorkQueue
+from kube_gateway.watcher.acting import Actor
+from kube_gateway.watcher.authority import Signer, load_signer
+from kube_gateway.watcher.cluster import Cluster
+from kube_gateway.watcher.configuration import LEASE, Configuration
+from kube_gateway.watcher.endpoint import ControlEndpoint
+from kube_gateway.watcher.reconcile import Reconciler
+
+_log = logging.getLogger("watcher")
+
+_LOOK_FOR_AUTHORITY = 1.0
+
+
+async def run_watcher(client: KubernetesClient, configuration: Configuration) -> None:
+    """Watch until SIGTERM. Raises `KubeGatewayError` or `OSError` when it cannot go on."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await Watcher(client, configuration, signer=await _authority(configuration)).run()
+    _log.info("ended")
+
+
+async def _authority(configuration: Configuration) -> Signer:
+    told = ""
+    while True:
+        try:
+            signer = load_signer(configuration.authority, trust_domain=configuration.trust_domain)
+        except IdentityError as error:
+            if error.message != told:
+                told = error.message
+                _log.warning("waiting: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+            await asyncio.sleep(_LOOK_FOR_AUTHORITY)
+        else:
+            _log.info("root %s of %s", signer.authority.fingerprint[:16], signer.issuer.trust_domain)
+            return signer
+
+
+class Watcher:
+    """One candidate for the leadership, and its endpoint."""
+
+    def __init__(self, client: KubernetesClient, configuration: Configuration, *, signer: Signer) -> None:
+        self._client = client
+        self._configuration = configuration
+        self._signer = signer
+        self._endpoint = ControlEndpoint(configuration, signer=signer)
+        # Whoever stands by sends gateways to the address in the leader's name.
+        self._identity = f"{configuration.name}_{configuration.address}_{secrets.token_hex(4)}"
+
+    async def run(self) -> None:
+        """Stand by, lead, stand by again, until cancelled."""
+        election = LeaderElection(
+            self._client,
+            namespace=self._configuration.namespace,
+            name=LEASE,
+            identity=self._identity,
+            on_leader=self._leader_changed,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._endpoint.run())
+            try:
+                while True:
+                    try:
+                        await election.run(self._lead)
+                    except LeadershipLost as error:
+                        _log.warning("%s; standing by", error.message)
+            finally:
+                self._endpoint.close()
+
+    async def _lead(self) -> None:
+        queue = WorkQueue()
+        cluster = Cluster(
+            self._client, self._configuration, on_pod=queue.add, on_services=self._endpoint.services_changed
+        )
+        actor = Actor(
+            self._client, self._configuration, cluster=cluster, signer=self._signer, instance=self._configuration.name
+        )
+        reconciler = Reconciler(self._configuration, cluster=cluster, actor=actor)
+        self._endpoint.lead(cluster, queue.add)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(cluster.run())
+                await cluster.pods_known()
+                group.create_task(queue.run(reconciler.look))
+        finally:
+            self._endpoint.stand_by()
+
+    def _leader_changed(self, holder: str) -> None:
+        _, _, rest = holder.partition("_")
+        address = rest.rpartition("_")[0]
+        host = f"[{address}]" if ":" in address else address
+        self._endpoint.leader_is(f"tls:{host}:{self._configuration.port}" if address else "")
