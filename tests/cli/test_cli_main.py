@@ -70,7 +70,7 @@ def test_the_gateway_by_hand_says_who_starts_it():
     done = cli("gateway")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: KUBE_GATEWAY_POD is not set\n"
+        "error: KUBE_GATEWAY_CONTROL is not set\n"
         "hint: the gateway is started by its watcher; to try it on this machine: kube-gateway local up\n"
     )
 

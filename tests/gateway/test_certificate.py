@@ -11,9 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kube_gateway.control.messages import Certificate
+from kube_gateway.control.messages import Certificate, CertificateRequest
+from kube_gateway.errors import IdentityError
 from kube_gateway.gateway import certificate as module
-from kube_gateway.gateway.certificate import CertificateKeeper
+from kube_gateway.gateway.certificate import CertificateKeeper, Identity
 from kube_gateway.identity.authority import Authority, create_authority
 from kube_gateway.identity.bundle import trust_bundle
 from kube_gateway.identity.issuer import Issuer
@@ -30,17 +31,19 @@ def authority(tmp_path_factory):
 class Watcher:
     """Takes requests as the watcher does, and signs them when the test says so."""
 
-    def __init__(self, authority: Authority, *, life: float = 3600.0) -> None:
+    def __init__(self, authority: Authority, *, life: float = 3600.0, initial: Identity | None = None) -> None:
         self.life = life
         self.connected = True
         self.answering = True
-        self.asked: list[tuple[float, str]] = []
+        self.asked: list[tuple[float, CertificateRequest]] = []
         self.used: list[float] = []
         self._issuer = Issuer(authority)
         self._bundle = trust_bundle([authority])
-        self.keeper = CertificateKeeper(request=self._take, use=lambda: self.used.append(time.monotonic()))
+        self.keeper = CertificateKeeper(
+            request=self._take, use=lambda: self.used.append(time.monotonic()), initial=initial
+        )
 
-    def _take(self, request: str) -> bool:
+    def _take(self, request: CertificateRequest) -> bool:
         if self.connected:
             self.asked.append((time.monotonic(), request))
             if self.answering:
@@ -48,8 +51,10 @@ class Watcher:
         return self.connected
 
     def answer(self, number: int = -1) -> None:
-        issued = self._issuer.sign(self.asked[number][1], pod=POD, life=datetime.timedelta(seconds=self.life))
+        request = self.asked[number][1]
+        issued = self._issuer.sign(request.csr, pod=POD, life=datetime.timedelta(seconds=self.life))
         message = Certificate(
+            number=request.number,
             expires=issued.expires,
             chain=issued.chain,
             trust_bundle=self._bundle.pem,
@@ -82,7 +87,7 @@ def play(watcher: Watcher, *steps: float | Callable[[], None]) -> None:
 
 
 def belongs_together(watcher: Watcher) -> bool:
-    leaf = x509.load_pem_x509_certificate(watcher.keeper.current.message.chain.encode())
+    leaf = x509.load_pem_x509_certificate(watcher.keeper.current.chain.encode())
     key = serialization.load_pem_private_key(watcher.keeper.current.key.encode(), password=None)
     return leaf.public_key() == key.public_key()
 
@@ -107,7 +112,37 @@ def test_the_key_is_in_no_request(authority):
     watcher = Watcher(authority)
     play(watcher, 0.2)
     assert "PRIVATE" in watcher.keeper.current.key
-    assert all("PRIVATE" not in request for _, request in watcher.asked)
+    assert all("PRIVATE" not in request.csr for _, request in watcher.asked)
+
+
+def initial_identity(*, expires: float) -> Identity:
+    return Identity(chain="chain", key="key", trust_bundle="roots", trust_domain="cluster.local", expires=expires)
+
+
+def test_a_certificate_to_begin_with_is_replaced_by_one_for_a_key_of_its_own(authority):
+    initial = initial_identity(expires=time.time() + 3600)
+    watcher = Watcher(authority, initial=initial)
+    assert watcher.keeper.current is initial
+    assert watcher.keeper.expires == initial.expires
+    play(watcher, 0.3)
+    assert len(watcher.asked) == 1
+    assert watcher.keeper.current is not initial
+    assert belongs_together(watcher)
+
+
+def test_a_certificate_to_begin_with_stays_while_the_watcher_is_away(authority):
+    initial = initial_identity(expires=time.time() + 3600)
+    watcher = Watcher(authority, initial=initial)
+    watcher.connected = False
+    play(watcher, 0.3)
+    assert watcher.keeper.current is initial
+
+
+def test_a_certificate_to_begin_with_that_has_expired_is_an_error(authority):
+    with pytest.raises(IdentityError, match="that the gateway was started with expired 2 s ago") as raised:
+        Watcher(authority, initial=initial_identity(expires=time.time() - 2))
+    assert raised.value.exit_code == 1
+    assert "compare the clocks" in raised.value.hint
 
 
 def test_a_fresh_certificate_is_not_asked_for_again(authority, monkeypatch):
@@ -178,12 +213,36 @@ def test_a_new_connection_alone_is_no_reason_to_renew(authority):
 
 
 def test_a_certificate_that_was_not_asked_for_is_not_used(authority, caplog):
+    caplog.set_level("DEBUG")
     watcher = Watcher(authority)
     before = []
     play(watcher, 0.2, lambda: before.append(watcher.keeper.current), watcher.answer, 0.1)
     assert watcher.keeper.current is before[0]
     assert len(watcher.used) == 1
-    assert "not asked for" in caplog.text
+    assert "sent a certificate twice" in caplog.text
+
+
+def test_an_answer_to_an_earlier_request_is_not_used_for_a_later_key(authority, monkeypatch):
+    monkeypatch.setattr(module, "_ASK_AGAIN", 0.3)
+    watcher = Watcher(authority, life=2.0)
+
+    def silence() -> None:
+        watcher.answering = False
+
+    before = []
+    # Renewal has begun with another key when the first answer comes a second time.
+    play(watcher, 0.2, silence, 1.3, lambda: before.append(watcher.keeper.current), lambda: watcher.answer(0), 0.1)
+    assert watcher.asked[-1][1].number == watcher.asked[0][1].number + 1
+    assert watcher.keeper.current is before[0]
+    assert belongs_together(watcher)
+
+
+def test_a_request_that_is_repeated_keeps_its_number_and_its_key(authority):
+    watcher = Watcher(authority)
+    watcher.answering = False
+    play(watcher, 0.2, watcher.keeper.connected, 0.2)
+    first, second = (request for _, request in watcher.asked)
+    assert first == second
 
 
 def test_the_old_certificate_stays_until_the_next_one_is_there(authority, monkeypatch):

@@ -17,6 +17,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.control.messages import Certificate, CertificateRequest
+from kube_gateway.errors import IdentityError
 
 _log = logging.getLogger("supervisor")
 
@@ -47,7 +48,7 @@ class CertificateKeeper:
     """Keeps a valid certificate.
 
     `request` sends a signing request and says whether it could; `use` is called with each new certificate in place.
-    `initial` is one to begin with.
+    `initial` is one to begin with; `IdentityError` when it has expired, as the watcher would let nobody in with it.
     """
 
     def __init__(
@@ -65,6 +66,11 @@ class CertificateKeeper:
         self._renew_at = 0.0
         self._wake = asyncio.Event()
         self.current = initial
+        if initial is not None and time.time() >= initial.expires:
+            raise IdentityError(
+                f"the certificate that the gateway was started with expired {time.time() - initial.expires:.0f} s ago",
+                hint="a new generation gets a new one; if that has expired too, compare the clocks of node and watcher",
+            )
 
     @property
     def expires(self) -> float:

@@ -116,10 +116,6 @@ class Supervisor:
                 case control.Elsewhere():
                     self._connection.try_next(parse_whereabouts(message.control) if message.control else None)
                     self._link.reconnect()
-                case control.ServiceAnswer():
-                    self._worker.send(
-                        messages.ServiceAnswer(address=message.address, port=message.port, service=message.service)
-                    )
         except (KubeGatewayError, _native.NativeError) as error:
             self._fail(error)
 
@@ -210,9 +206,6 @@ class Supervisor:
                 self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))
-            case messages.ServiceQuery():
-                self._services.add((message.address, message.port))
-                self._link.send(control.ServiceQuery(address=message.address, port=message.port))
             case messages.Failed():
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():
