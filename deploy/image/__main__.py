@@ -1,11 +1,9 @@
-"""`python -m deploy.image`: build the image as an archive, or only the directories of its layers for a Dockerfile."""
+"""`python -m deploy.image`: build the image as an archive, from a wheel that is there."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -27,79 +25,58 @@ def main() -> int:
     """Build, and say what was built."""
     options = _parser().parse_args()
     try:
-        _build(options)
+        with tempfile.TemporaryDirectory(prefix="kube-gateway-image-") as temporary:
+            image = _build(options, options.directories or Path(temporary))
     except BuildError as error:
         sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
         return 1
+    _tell(image, options)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deploy.image", description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "out/image", help="where the archive goes")
+    name = os.environ.get("IMAGE") or f"ghcr.io/kube-gateway/kube-gateway:{source.version(ROOT)}"
+    parser.add_argument("--name", default=name, help="the name with its tag [IMAGE, %(default)s]")
+    parser.add_argument("--output", type=Path, default=ROOT / "out/image/kube-gateway.tar", help="[%(default)s]")
     parser.add_argument("--wheel", type=Path, help="the product, instead of the one wheel in dist/")
-    default = os.environ.get("IMAGE") or "ghcr.io/kube-gateway/kube-gateway"
-    parser.add_argument("--name", default=default, help="the name without tag [IMAGE, %(default)s]")
-    parser.add_argument("--tag", default=source.version(ROOT), help="[%(default)s]")
     parser.add_argument("--revision", default=source.revision(ROOT), help="the commit it is built from [%(default)s]")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache/image", help="where packages are kept")
-    parser.add_argument("--refresh", action="store_true", help="ask the mirror for newer packages first")
-    parser.add_argument("--directories", type=Path, help="write the layers as directories, and no archive")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache/image", help="where Debian's packages are kept")
+    parser.add_argument("--directories", type=Path, help="leave the directories of the layers here")
     return parser
 
 
-def _build(options: argparse.Namespace) -> None:
-    if options.directories and options.directories.exists():
-        raise BuildError(f"{options.directories} is there already", hint="remove it, or name another directory")
-    time = source.time(ROOT)
+def _build(options: argparse.Namespace, trees: Path) -> Image:
     architecture = run(["dpkg", "--print-architecture"], hint="the image is built on Debian 12").strip()
-    with tempfile.TemporaryDirectory(prefix="kube-gateway-image-") as directory:
-        trees = Path(directory)
-        packages = _make_trees(options, trees, architecture)
-        if options.directories:
-            shutil.copytree(trees, options.directories, symlinks=True, ignore=shutil.ignore_patterns("*.requirements"))
-            return
-        with ThreadPoolExecutor() as pool:  # to compress takes longest, and is done outside of the interpreter's lock
-            layers = list(pool.map(lambda name: pack(name, trees / name, time), LAYERS))
-    image = make_image(layers, architecture, time, source.labels(ROOT, options.revision))
-    target = options.output / f"kube-gateway-{options.tag}-{architecture}.tar"
-    write_archive(image, options.name, options.tag, architecture, time, target)
-    facts = _facts(image, f"{options.name}:{options.tag}", packages)
-    target.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-    _tell(image, f"{options.name}:{options.tag}", target)
+    _make_trees(options, trees, architecture)
+    with ThreadPoolExecutor() as pool:  # compressing is done outside of the interpreter's lock
+        layers = list(pool.map(lambda name: pack(trees / name), LAYERS))
+    labels = source.labels(ROOT, options.revision)
+    image = make_image(layers, architecture=architecture, created=source.time(ROOT), labels=labels)
+    write_archive(image, options.name, options.output)
+    return image
 
 
-def _make_trees(options: argparse.Namespace, trees: Path, architecture: str) -> list[debian.Package]:
+def _make_trees(options: argparse.Namespace, trees: Path, architecture: str) -> None:
     base, dependencies, product = (trees / name for name in LAYERS)
     for tree in (base, dependencies, product):
-        tree.mkdir()
+        if tree.exists():
+            raise BuildError(f"{tree} is there already", hint="remove it, or name another directory")
+        tree.mkdir(parents=True)
     make_skeleton(base)
-    packages = debian.fetch(options.cache, refresh=options.refresh)
-    for _, file in packages:
-        debian.extract(file, base)
+    for package in debian.fetch(options.cache):
+        debian.extract(package, base)
     byte_compile(base, base, "usr/lib/python3.11", keep_source=False)
     make_dependencies(ROOT, base, dependencies, architecture)
     make_product(options.wheel or only_wheel(ROOT / "dist"), base, product)
-    return [package for package, _ in packages]
 
 
-def _facts(image: Image, name: str, packages: list[debian.Package]) -> dict[str, object]:
-    return {
-        "name": name,
-        "digest": image.digest,
-        "layers": [
-            {"name": layer.name, "digest": layer.digest, "compressed": len(layer.blob), "size": layer.content_size}
-            for layer in image.layers
-        ],
-        "packages": {package.name: package.version for package in packages},
-    }
-
-
-def _tell(image: Image, name: str, target: Path) -> None:
-    for layer in image.layers:
-        size, compressed = layer.content_size / 1e6, len(layer.blob) / 1e6
-        sys.stdout.write(f"{layer.name:<14}{compressed:6.1f} MB compressed {size:6.1f} MB\n")
-    sys.stdout.write(f"{name}\n{image.digest}\n{target}\n")
+def _tell(image: Image, options: argparse.Namespace) -> None:
+    sizes = {layer.name: (len(layer.blob), layer.content_size) for layer in image.layers}
+    compressed, unpacked = zip(*sizes.values(), strict=True)
+    for name, size in {**sizes, "together": (sum(compressed), sum(unpacked))}.items():
+        sys.stdout.write(f"{name:<13}{size[0] / 1e6:5.1f} MB compressed {size[1] / 1e6:6.1f} MB unpacked\n")
+    sys.stdout.write(f"{options.name}\n{image.digest}\n{options.output}\n")
 
 
 if __name__ == "__main__":

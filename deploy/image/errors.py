@@ -16,15 +16,21 @@ class BuildError(Exception):
 
 
 def run(
-    command: Sequence[str | Path], *, hint: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str | Path],
+    *,
+    hint: str,
+    text: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> str:
-    """What a command writes to stdout; an error with its last words if it fails."""
-    name = Path(command[0]).name
+    """What a command that reads `text` writes to stdout; an error with its last words if it fails."""
     try:
-        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, input=text, env=environment, cwd=cwd, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as error:
-        raise BuildError(f"{name} is not installed", hint=hint) from error
+        raise BuildError(f"{command[0]} is not installed", hint=hint) from error
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        raise BuildError(f"{name} failed with {done.returncode}: {' | '.join(words)}", hint=hint)
+        raise BuildError(f"{Path(command[0]).name} failed with {done.returncode}: {' | '.join(words)}", hint=hint)
     return done.stdout

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.image.layer import Layer, digest
+from deploy.image.errors import BuildError
+from deploy.image.layer import TIME, Layer, digest
 
 _MEDIA = "application/vnd.oci.image"
 ENTRYPOINT = ("/usr/local/bin/kube-gateway",)
@@ -31,6 +32,7 @@ class Image:
     """An image without a name: its layers, and the two documents that describe them."""
 
     layers: tuple[Layer, ...]
+    platform: Mapping[str, str]
     config: bytes
     manifest: bytes
 
@@ -40,14 +42,16 @@ class Image:
         return digest(self.manifest)
 
 
-def make_image(layers: Sequence[Layer], architecture: str, time: int, labels: Mapping[str, str]) -> Image:
+def make_image(
+    layers: Sequence[Layer], *, architecture: str, created: datetime.datetime, labels: Mapping[str, str]
+) -> Image:
     """Describe an image. The same arguments give the same digest."""
-    created = datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    platform = {"architecture": architecture, "os": "linux"}
+    time = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     config = _json(
         {
-            "created": created,
-            "architecture": architecture,
-            "os": "linux",
+            "created": time,
+            **platform,
             "config": {
                 "User": "0",
                 "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
@@ -56,7 +60,7 @@ def make_image(layers: Sequence[Layer], architecture: str, time: int, labels: Ma
                 "Labels": dict(sorted(labels.items())),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.content_digest for layer in layers]},
-            "history": [{"created": created, "created_by": layer.name} for layer in layers],
+            "history": [{"created": time, "created_by": layer.name} for layer in layers],
         }
     )
     manifest = _json(
@@ -67,37 +71,34 @@ def make_image(layers: Sequence[Layer], architecture: str, time: int, labels: Ma
             "layers": [_descriptor("layer.v1.tar+gzip", layer.blob) for layer in layers],
         }
     )
-    return Image(tuple(layers), config, manifest)
+    return Image(tuple(layers), platform, config, manifest)
 
 
-def write_archive(image: Image, name: str, tag: str, architecture: str, time: int, target: Path) -> None:
-    """Write the archive under which loaders find the image as `name:tag`."""
+def write_archive(image: Image, name: str, target: Path) -> None:
+    """Write the archive from which loaders know the image as `name`, which ends in a tag."""
+    tag = name.rpartition("/")[2].partition(":")[2]
+    if not tag:
+        raise BuildError(f"{name} has no tag", hint=f"call it {name}:TAG")
     blobs = [image.config, image.manifest, *(layer.blob for layer in image.layers)]
     files = {_path(digest(blob)): blob for blob in blobs}
     files["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})
     listed = _descriptor("manifest.v1+json", image.manifest) | {
-        "platform": {"architecture": architecture, "os": "linux"},
-        "annotations": {"io.containerd.image.name": f"{name}:{tag}", "org.opencontainers.image.ref.name": tag},
+        "platform": image.platform,
+        "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag},
     }
     files["index.json"] = _json({"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [listed]})
     docker = {
         "Config": _path(digest(image.config)),
-        "RepoTags": [f"{name}:{tag}"],
+        "RepoTags": [name],
         "Layers": [_path(layer.digest) for layer in image.layers],
     }
     files["manifest.json"] = _json([docker])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
-        for directory in ("blobs", "blobs/sha256"):
-            archive.addfile(_entry(directory, tarfile.DIRTYPE, 0o755, 0, time))
         for path, content in sorted(files.items()):
-            archive.addfile(_entry(path, tarfile.REGTYPE, 0o644, len(content), time), io.BytesIO(content))
-
-
-def _entry(path: str, kind: bytes, mode: int, size: int, time: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(path)
-    entry.type, entry.mode, entry.size, entry.mtime = kind, mode, size, time
-    return entry
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mtime = len(content), TIME
+            archive.addfile(entry, io.BytesIO(content))
 
 
 def _descriptor(kind: str, content: bytes) -> dict[str, object]:

@@ -35,8 +35,7 @@ def byte_compile(base: Path, tree: Path, directory: str, *, keep_source: bool) -
 
 def strip(tree: Path) -> None:
     """Take symbols that only a debugger reads out of compiled modules."""
-    for file in sorted(tree.rglob("*.so")):
-        run(["strip", "--strip-unneeded", file], hint="install binutils")
+    run(["strip", "--strip-unneeded", *tree.rglob("*.so")], hint="install binutils")
 
 
 def _multiarch(base: Path) -> str:

@@ -14,8 +14,11 @@ _LINKS = {
     "var/run": "/run",  # Kubernetes mounts service account tokens below /var/run
 }
 _FILES = {
-    "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/passwd": "".join(
+        f"{name}:x:{number}:{number}:{name}:{home}:/usr/sbin/nologin\n"
+        for name, number, home in (("root", 0, "/root"), ("nonroot", 65532, "/"), ("nobody", 65534, "/nonexistent"))
+    ),
+    "etc/group": "root:x:0:\nnonroot:x:65532:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 

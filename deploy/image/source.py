@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import tomllib
@@ -29,9 +30,10 @@ def labels(root: Path, revision: str) -> dict[str, str]:
     return {f"org.opencontainers.image.{name}": str(value) for name, value in known.items() if value}
 
 
-def time(root: Path) -> int:
-    """The time that all of the image is of: SOURCE_DATE_EPOCH, else that of the last commit, else 1970."""
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct") or 0)
+def time(root: Path) -> datetime.datetime:
+    """When the image was made, as its inputs have it: SOURCE_DATE_EPOCH, else the last commit, else 1970."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct") or 0)
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
 def revision(root: Path) -> str:
@@ -43,7 +45,7 @@ def revision(root: Path) -> str:
 def _git(root: Path, *command: str) -> str:
     try:
         done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 

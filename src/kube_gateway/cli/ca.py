@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from kube_gateway.cli.kubernetes import cluster_options, connect
+
 _DIRECTORY = click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
@@ -53,3 +55,25 @@ def show(directory: Path, output: str) -> None:
     else:
         for name, value in facts.items():
             click.echo(f"{name.replace('_', ' '):<13} {value}")
+
+
+@command.command()
+@_DIRECTORY
+@cluster_options
+@click.option("--namespace", default="kube-gateway", show_default=True, help="Of the watcher; made if it is missing.")
+@click.option("--replace", is_flag=True, help="Also over another authority: every gateway has to be started again.")
+def load(directory: Path, kubeconfig: Path | None, context: str | None, *, namespace: str, replace: bool) -> None:
+    """Put the authority into the cluster, as the Secret that the watcher reads."""
+    import asyncio
+
+    from kube_gateway.identity.authority import load_authority
+    from kube_gateway.watcher.authority_secret import put_authority
+
+    authority = load_authority(directory)
+    client = connect(kubeconfig, context)
+
+    async def run() -> str:
+        async with client:
+            return await put_authority(client, authority, namespace=namespace, replace=replace)
+
+    click.echo(f"{asyncio.run(run())} in {client.server}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -11,28 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kube_gateway.cli.duration import Duration
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
     from kube_gateway.local.api import PodView
     from kube_gateway.local.client import LocalClient
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _READY_WITHIN = 15.0
-_SHORTEST_LIFE, _LONGEST_LIFE = 5.0, 30 * 86400.0
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a length of time like 90s, 30m or 1h", param, ctx)
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if not _SHORTEST_LIFE <= seconds <= _LONGEST_LIFE:
-            self.fail(f"{value} is not between 5s and 30d", param, ctx)
-        return seconds
+_SHORTEST_LIFE = 5.0
 
 
 @click.group()
@@ -60,7 +46,9 @@ def _client(ctx: click.Context) -> LocalClient:
     return LocalClient(ctx.obj.name)
 
 
-_LIFE = click.option("--certificate-life", type=_Duration(), help="Of the gateways' certificates.  [default: 1h]")
+_LIFE = click.option(
+    "--certificate-life", type=Duration(shortest=_SHORTEST_LIFE), help="Of the gateways' certificates.  [default: 1h]"
+)
 
 
 @command.command()
@@ -244,7 +232,7 @@ def delete(ctx: click.Context, name: str) -> None:
 
 
 @command.command(hidden=True)
-@click.option("--certificate-life", type=_Duration(), required=True)
+@click.option("--certificate-life", type=Duration(shortest=_SHORTEST_LIFE), required=True)
 @click.pass_context
 def manager(ctx: click.Context, certificate_life: float) -> None:
     """Be the manager (started by up)."""

@@ -20,9 +20,11 @@ from kube_gateway.errors import KubeGatewayError
 
 _VERBS = {
     "demo": "Two running pods, in clear and then encrypted",
+    "install": "Print the watcher's manifest, for kubectl apply -f -",
     "local": "Pods on this machine, without a cluster",
     "verify": "Prove that traffic between two pods is encrypted",
     "ca": "The certificate authority",
+    "watch": "Watch a cluster, and put gateways into its pods (started by install)",
     "gateway": "Run the gateway of this pod (started by the watcher)",
 }
 

@@ -47,6 +47,11 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     @property
+    def key_pem(self) -> str:
+        """The key as PEM (PKCS #8), not encrypted: for what keeps it secret."""
+        return _key_pem(self.key).decode()
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the root's DER form, in hexadecimal."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
