@@ -7,6 +7,7 @@ do next (`hint`). The command line prints both on one line each and turns the cl
     +-- UsageError              exit 2: the command or a value in it is wrong
     |   +-- InvalidAnnotation
     +-- EnvironmentProblem      exit 1: this machine lacks something (privilege, kernel, cgroup2, a program)
+    |   +-- NeedsPrivilege      exit 77: a gateway that is privileged could work here
     +-- IdentityError           exit 1: certificate authority, certificate or key
     +-- LocalModeError          exit 1: local pods and their manager
     +-- CaptureError            exit 1: the wire could not be observed completely
@@ -36,6 +37,12 @@ class InvalidAnnotation(UsageError):
 
 class EnvironmentProblem(KubeGatewayError):
     """This machine lacks something that is needed: a privilege, a kernel feature, a program."""
+
+
+class NeedsPrivilege(EnvironmentProblem):
+    """The gateway's container may do too little on this node. The watcher knows it by the exit code."""
+
+    exit_code = 77  # EX_NOPERM of sysexits.h
 
 
 class IdentityError(KubeGatewayError):

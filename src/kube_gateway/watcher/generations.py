@@ -6,14 +6,15 @@ import re
 
 import msgspec
 
+from kube_gateway.errors import NeedsPrivilege
 from kube_gateway.model.ports import CONTAINER_NAME
 from kube_gateway.watcher.objects import ContainerState, PodObject, Terminated, seconds
 
 STABLE_AFTER = 30.0
 """Seconds that a gateway has run after which its end is no failure of its start."""
 
-NEEDS_PRIVILEGE = 77
-"""Exit code of a gateway that the node gave too little (sysexits.h: EX_NOPERM)."""
+NEEDS_PRIVILEGE = NeedsPrivilege.exit_code
+"""Exit code of a gateway whose container may do too little on its node."""
 
 _NAME = re.compile(rf"{CONTAINER_NAME}(?:-([2-9]|[1-9]\d+))?")
 
