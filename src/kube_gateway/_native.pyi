@@ -86,13 +86,19 @@ class Core:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
     def stop_listening(self, kind: str) -> None:
         """Close the listeners of this kind."""
-    def next_query(self, timeout: float) -> str | None:
-        """Wait up to `timeout` seconds for the address of a peer that the watcher shall be asked about."""
+    def next_query(self, timeout: float) -> tuple[str, int | None] | None:
+        """Wait up to `timeout` seconds for what the watcher shall be asked: an address alone, whether that peer is
+        enrolled; an address and a port, whether they are a Service's."""
     def answer(self, address: str, enrolled: bool) -> None:
-        """The watcher's answer to a query."""
+        """The watcher's answer to a query about a peer."""
+    def answer_service(
+        self, address: str, port: int, *, service: str | None, backends: list[tuple[str, int]], affinity_seconds: int
+    ) -> None:
+        """The watcher's answer to a query about a Service, or a change of it; `service` is None where there is none."""
+    def set_watcher(self, *, is_there: bool) -> None:
+        """Whether the watcher can answer: nobody waits for one that is away."""
     def remember_enrolled(self, addresses: list[str]) -> None:
         """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
-
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:

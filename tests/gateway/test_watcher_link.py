@@ -25,14 +25,20 @@ class Watcher:
         self.stays = stays
         self.hellos = []
         self.connects = []
+        self.disconnects = 0
         self.heard = []
         self.refusals = []
         self.link = WatcherLink(
             self._connect,
             hello=lambda: HELLO,
             on_connect=lambda: self.connects.append(time.monotonic()),
+            on_disconnect=self._on_disconnect,
             on_message=self._on_message,
         )
+
+    def _on_disconnect(self):
+        assert not self.link.connected
+        self.disconnects += 1
 
     def _on_message(self, message):
         self.heard.append(message)
@@ -99,6 +105,7 @@ async def test_a_watcher_that_answers_makes_the_next_pause_short_again(tmp_path,
     watcher = Watcher(tmp_path, script=[messages.encode(LEAVE)], stays=False)
     await watcher.play(1.0)
     assert len(watcher.connects) >= 7
+    assert len(watcher.connects) - 1 <= watcher.disconnects <= len(watcher.connects)
 
 
 async def test_it_comes_back_from_errors_of_both_kinds(tmp_path, caplog, monkeypatch):

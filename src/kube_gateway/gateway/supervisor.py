@@ -24,6 +24,7 @@ from kube_gateway.gateway.hook_settings import configure_hooks
 from kube_gateway.gateway.inventory import clear_connections
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
+from kube_gateway.gateway.services import ServiceQuestions, sampled
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.gateway.worker_process import WorkerProcess, start_message
@@ -67,9 +68,11 @@ class Supervisor:
         self._link = WatcherLink(
             self._connection.connect,
             hello=self._hello,
-            on_connect=self._certificate.connected,
+            on_connect=self._watcher_is_there,
+            on_disconnect=lambda: self._worker.send(messages.SetWatcher(is_there=False)),
             on_message=self._from_watcher,
         )
+        self._services = ServiceQuestions()
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
@@ -99,6 +102,13 @@ class Supervisor:
 
     # What the watcher says.
 
+    def _watcher_is_there(self) -> None:
+        self._certificate.connected()
+        self._worker.send(messages.SetWatcher(is_there=True))
+        # The watcher tells changes of what it was asked on this connection.
+        for address, port in self._services:
+            self._link.send(control.ServiceQuery(address=address, port=port))
+
     def _from_watcher(self, message: control.FromWatcher) -> None:
         try:
             match message:
@@ -108,6 +118,11 @@ class Supervisor:
                     self._certificate.issued(message)
                 case control.PeerAnswer():
                     self._worker.send(messages.Answer(address=message.address, enrolled=message.enrolled))
+                case control.ServiceAnswer():
+                    service = sampled(message.service) if message.service else None
+                    self._worker.send(
+                        messages.ServiceAnswer(address=message.address, port=message.port, service=service)
+                    )
                 case control.Flush():
                     ended = _native.destroy_connections(list(message.cookies))
                     _log.info("ended %d connections that were in clear", ended)
@@ -173,6 +188,7 @@ class Supervisor:
         self._send_identity()
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
+        worker.send(messages.SetWatcher(is_there=self._link.connected))
         for kind in self._listeners.kinds():
             for listener in self._listeners.get(kind):
                 worker.send(messages.Listen(kind=kind), (listener.fileno(),))
@@ -206,6 +222,9 @@ class Supervisor:
                 self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))
+            case messages.ServiceQuery():
+                self._services.add(message.address, message.port)
+                self._link.send(control.ServiceQuery(address=message.address, port=message.port))
             case messages.Failed():
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():

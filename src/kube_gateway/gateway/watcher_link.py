@@ -33,11 +33,13 @@ class WatcherLink:
         *,
         hello: Callable[[], messages.Hello],
         on_connect: Callable[[], None],
+        on_disconnect: Callable[[], None],
         on_message: Callable[[messages.FromWatcher], None],
     ) -> None:
         self._connect = connect
         self._hello = hello
         self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
         self._on_message = on_message
         self._writer: asyncio.StreamWriter | None = None
         self._told = ""
@@ -77,6 +79,7 @@ class WatcherLink:
                 pause = await self._listen(reader, pause)
             finally:
                 self._writer = None
+                self._on_disconnect()
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.worker_channel import WorkerChannel
 
 _log = logging.getLogger("supervisor")
 
@@ -34,17 +35,13 @@ class WorkerProcess:
         self._on_start = on_start
         self._on_message = on_message
         self._on_end = on_end
-        self._channel: socket.socket | None = None
+        self._channel: WorkerChannel | None = None
         self.pid = 0
 
     def send(self, message: messages.ToWorker, descriptors: tuple[int, ...] = ()) -> None:
         """Tell the worker; without a worker the next one is told by `on_start`."""
-        if self._channel is None:
-            return
-        try:
-            messages.send(self._channel, message, descriptors)
-        except OSError as error:
-            _log.warning("the worker does not take %s: %s", type(message).__name__, error)
+        if self._channel is not None:
+            self._channel.send(message, descriptors)
 
     async def run(self) -> None:
         """Run workers, one after the other, until cancelled."""
@@ -71,14 +68,14 @@ class WorkerProcess:
                     env=_environment(),
                 )
             self.pid = process.pid
-            self._channel = ours
-            ours.setblocking(False)
+            channel = self._channel = WorkerChannel(ours, overflow=lambda: _kill(process))
             reader = asyncio.create_task(self._read(ours))
             try:
                 self._on_start(self)
                 return await process.wait()
             finally:
                 self._channel = None
+                channel.close()
                 reader.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await reader
@@ -96,6 +93,12 @@ class WorkerProcess:
             if not packet:
                 return
             self._on_message(messages.from_worker.decode(packet))
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    # It may have ended just now, and be noticed next.
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
 
 
 def start_message(addresses: tuple[str, ...], maps: dict[str, int]) -> tuple[messages.Start, tuple[int, ...]]:

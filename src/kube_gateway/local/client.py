@@ -14,6 +14,7 @@ from kube_gateway.control.messages import Report
 from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api
 from kube_gateway.local.instance import Instance
+from kube_gateway.local.services import LocalService
 
 _TIMEOUT = 60.0
 _POLL = 0.1
@@ -76,6 +77,14 @@ class LocalClient:
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         self._ask(api.Delete(name=name))
+
+    def set_service(self, service: LocalService) -> None:
+        """Make or replace a Service. Raises `UsageError` for values that cannot be."""
+        self._ask(api.SetService(service=service))
+
+    def delete_service(self, name: str) -> None:
+        """Remove a Service."""
+        self._ask(api.DeleteService(name=name))
 
     def gateway_report(self, name: str) -> Report | None:
         """The last report of a pod's gateway."""

@@ -14,6 +14,7 @@ from kube_gateway.local import cgroups
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.launch import in_pod
 from kube_gateway.local.store import PodRecord
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
 COMMAND = (sys.executable, "-m", "kube_gateway", "gateway")
@@ -22,6 +23,7 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTWRITEBYTE
 """All that a gateway gets of the manager's environment, which is that of whoever typed `up`, with their secrets."""
 
 _STABLE_AFTER = 30.0
+_MOST_QUESTIONS = 16_384
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
 
@@ -42,6 +44,7 @@ class Gateway:
         self.applied: Settings | None = None
         self.revision = 0
         self.report: messages.Report | None = None
+        self._told: dict[tuple[str, int], ServiceBackends | None] = {}
 
     @property
     def running(self) -> bool:
@@ -94,6 +97,7 @@ class Gateway:
         self._writer = writer
         # What an earlier connection carried may not have arrived.
         self.applied, self.told_to_leave = None, False
+        self._told = {}
 
     def disconnected(self, writer: asyncio.StreamWriter) -> None:
         """That connection has ended."""
@@ -106,6 +110,22 @@ class Gateway:
             return False
         self._writer.write(messages.encode(message))
         return True
+
+    def answer(self, address: str, port: int, service: ServiceBackends | None) -> None:
+        """Answer a question about a Service, of which each change will be told."""
+        self._told.pop((address, port), None)
+        self._told[address, port] = service
+        if len(self._told) > _MOST_QUESTIONS:
+            del self._told[next(iter(self._told))]
+        self.send(messages.ServiceAnswer(address=address, port=port, service=service))
+
+    def tell_changes(self, resolve: Callable[[str, int], ServiceBackends | None]) -> None:
+        """Tell what is answered differently by now."""
+        for (address, port), told in self._told.items():
+            service = resolve(address, port)
+            if service != told:
+                self._told[address, port] = service
+                self.send(messages.ServiceAnswer(address=address, port=port, service=service))
 
     def reported(self, report: messages.Report) -> bool:
         """Take a report; true when the state changed."""

@@ -31,9 +31,11 @@ from kube_gateway.local.endpoint import serve_gateways
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.requests import serve_requests
+from kube_gateway.local.services import LocalService, LocalServices
 from kube_gateway.local.store import load_all, save
 from kube_gateway.local.workloads import Workload
 from kube_gateway.model.pod import Pod
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import settings_from_annotations
 
 _log = logging.getLogger("manager")
@@ -83,6 +85,7 @@ class Manager:
         self._issuer = Issuer(authority)
         self._bundle = trust_bundle([authority])
         self.pods: dict[str, LocalPod] = {}
+        self._services = LocalServices(instance)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -143,6 +146,8 @@ class Manager:
                     except (OSError, _native.NativeError, LocalModeError) as error:
                         # The next round sees that it was not done, and does it again.
                         _log.error("%s for %s: %s", type(action).__name__, action.pod, error)
+                for pod in self.pods.values():
+                    pod.gateway.tell_changes(self.resolve)
 
     async def _act(self, action: actions.Action) -> None:
         pod = next(pod for pod in self.pods.values() if pod.workload.record.pod.key == action.pod)
@@ -216,7 +221,22 @@ class Manager:
         """Whether the workload at `address` encrypts."""
         return is_enrolled(self.observe().pods, address)
 
+    def resolve(self, address: str, port: int) -> ServiceBackends | None:
+        """What serves TCP `port` of `address`; None when it is no Service's."""
+        running = {name: pod.workload.record.pod.addresses for name, pod in self.pods.items() if pod.workload.running}
+        return self._services.resolve(address, port, running=running)
+
     # What the command line asks.
+
+    def set_service(self, service: LocalService) -> None:
+        """Make or replace a Service."""
+        self._services.set(service)
+        self.changed()
+
+    def delete_service(self, name: str) -> None:
+        """Remove a Service."""
+        self._services.delete(name)
+        self.changed()
 
     async def run_pod(self, request: api.Run) -> LocalPod:
         """Start a pod."""

@@ -56,6 +56,12 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
             case api.Delete():
                 await manager.delete(request.name)
                 pods = []
+            case api.SetService():
+                manager.set_service(request.service)
+                pods = []
+            case api.DeleteService():
+                manager.delete_service(request.name)
+                pods = []
         return api.Pods(pods=_views(manager, pods))
     except KubeGatewayError as error:
         return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
