@@ -6,9 +6,9 @@ import itertools
 import os
 
 import pytest
+from product import Product
 
 from cluster import Cluster
-from product import Product
 
 _numbers = itertools.count()
 _measured = pytest.StashKey[list[str]]()

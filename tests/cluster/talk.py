@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from product import IMAGE
 
 from cluster import Cluster
 from kube_gateway.model.ports import TLS_TUNNEL_PORT
@@ -15,7 +18,6 @@ from kube_gateway.observe.capture import Capture
 from kube_gateway.observe.packets import parse_frame
 from kube_gateway.observe.pcap import read_pcap
 from kube_gateway.observe.proof import Evidence, examine
-from product import IMAGE
 
 Statistics = dict[str, Any]
 
@@ -68,6 +70,11 @@ def answered(cluster: Cluster, pod: str, namespace: str, *, more: int = 4, timeo
     return cluster.eventually(f"{more} more answers for {pod}", enough, timeout=timeout)
 
 
+def trouble(counted: Statistics) -> dict[str, int]:
+    """What must not change while nothing goes wrong. (At the start, a peer may not be there yet.)"""
+    return {key: counted[key] for key in ("pid", "requests_failed")}
+
+
 @contextmanager
 def undisturbed(cluster: Cluster, *pods: str, namespace: str) -> Iterator[None]:
     """While this lasts, no request of the pods may fail, and no program of theirs be started again."""
@@ -75,20 +82,17 @@ def undisturbed(cluster: Cluster, *pods: str, namespace: str) -> Iterator[None]:
     yield
     for pod in pods:
         now = answered(cluster, pod, namespace)
-        same = ("name", "pid", "requests_failed")
-        assert {key: now[key] for key in same} == {key: before[pod][key] for key in same}, now["last_error"]
+        assert trouble(now) == trouble(before[pod]), now["last_error"]
         assert cluster.get("pod", pod, namespace)["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
 def wire_of(cluster: Cluster, pod: str, namespace: str) -> str:
     """The node's end of the pod's network device."""
     pid = cluster.pod_pid(pod, "app", namespace)
-    command = ["nsenter", "-t", str(pid), "-n", "cat", "/sys/class/net/eth0/iflink"]
-    number = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    for device in Path("/sys/class/net").iterdir():
-        if (device / "ifindex").read_text().strip() == number:
-            return device.name
-    raise AssertionError(f"no device on the node has the number {number}")
+    # Not by /sys, which shows the devices of the namespace that it was mounted in.
+    command = ["nsenter", "-t", str(pid), "-n", "ip", "-j", "link", "show", "eth0"]
+    number = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]["link_index"]
+    return socket.if_indextoname(number)
 
 
 @contextmanager
