@@ -34,6 +34,14 @@ RESULTS = (
         findings=tuple(Finding(about=f"node-{number}", message="exit code 77") for number in range(12)),
     ),
     Result(
+        category="watcher",
+        description="it may do what it has to",
+        status="failed",
+        message="kube-gateway-watcher lacks these",
+        findings=(Finding(message='{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}'),),
+        hint="kube-gateway install | kubectl apply -f -",
+    ),
+    Result(
         category="gateways",
         description="every enrolled pod has a gateway that does what was asked",
         status="failed",
@@ -77,6 +85,12 @@ nodes
            and 2 more; --output json has all
            hint: kube-gateway install -- --privileged=when-needed | kubectl apply -f -
 
+watcher
+  failed   it may do what it has to
+           kube-gateway-watcher lacks these
+           - {"apiGroups":[""],"resources":["pods"],"verbs":["get"]}
+           hint: kube-gateway install | kubectl apply -f -
+
 gateways
   failed   every enrolled pod has a gateway that does what was asked
            not so for 1 of 3
@@ -89,7 +103,7 @@ gateways
 {"apiGroups":[""],"resources":["configmaps"],"verbs":["get"]}
 
 2 checks were not made, in gateways
-2 ok, 1 with a warning, 2 failed
+2 ok, 1 with a warning, 3 failed
 """
 
 

@@ -21,10 +21,10 @@ Stops = Literal["nothing", "category", "everything"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of several things that a check found: what it is about, what is so, what to do."""
+    """One of several things that a check found: what it is about (empty for a rule), what is so, what to do."""
 
-    about: str
     message: str
+    about: str = ""
     hint: str = ""
 
 

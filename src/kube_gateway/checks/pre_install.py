@@ -100,7 +100,7 @@ def _may_grant(facts: PreInstallFacts) -> Outcome:
 
 
 def _lacking(missing: tuple[str, ...], purpose: str) -> Outcome:
-    findings = tuple(Finding(about="rule", message=rule) for rule in missing)
+    findings = tuple(Finding(message=rule) for rule in missing)
     return bad(f"these are missing {purpose}", findings=findings)
 
 

@@ -89,7 +89,7 @@ def _is_complete(facts: WatcherFacts) -> Outcome:
 def _may_do_its_work(facts: WatcherFacts) -> Outcome:
     rights = known(facts.rights)
     missing = rules(permission for permission in watcher_permissions(facts.namespace) if not rights[permission])
-    findings = tuple(Finding(about="rule", message=rule) for rule in missing)
+    findings = tuple(Finding(message=rule) for rule in missing)
     return bad(f"{SERVICE_ACCOUNT} lacks these", findings=findings) if missing else ok()
 
 

@@ -119,7 +119,8 @@ _WORDS = {"ok": "ok", "warning": "with a warning", "failed": "failed"}
 
 
 def _print_finding(found: Finding) -> None:
-    _print_all(_wrapped(f"- {found.about}: {found.message}", further="  "))
+    about = f"{found.about}: " if found.about else ""
+    _print_all(_wrapped(f"- {about}{found.message}", further="  "))
     if found.hint:
         _print_all([f"  hint: {found.hint}"])
 
