@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,27 @@ def first_tunnel(pcap: Path, *, source: list[dict[str, str]]) -> float:
         if segment.starts_connection and segment.source in addresses:
             return frame.time / 1e9
     raise AssertionError("no connection to a tunnel port was made")
+
+
+def kill(*pids: int) -> None:
+    """End containers' first processes as a crash would; each was found by `Cluster.pod_pid`."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def in_pod(pid: int, *arguments: str) -> str:
+    """What Python prints that runs where process `pid` of a pod runs, without the help of the API server."""
+    command = ["nsenter", "-t", str(pid), "-n", "-m", "-p", "-C", "python3", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process hangs while this lasts; it was found by `Cluster.pod_pid`."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        # The liveness probe may have ended it meanwhile.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
