@@ -126,6 +126,27 @@ async def test_the_same_trouble_is_told_once(tmp_path, caplog, monkeypatch):
     assert caplog.text.count("Connection refused") == 1
 
 
+async def test_a_watcher_that_does_not_read_is_left(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_UNSENT", 100_000)
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.05)
+    watcher = Watcher(tmp_path)
+
+    async def deaf(reader, writer):
+        reader._transport.pause_reading()
+        await asyncio.sleep(10)
+
+    watcher._serve = deaf
+    playing = asyncio.create_task(watcher.play(1.5))
+    await asyncio.sleep(0.3)
+    long = messages.CertificateRequest(number=1, csr="x" * 10_000)
+    sent = [watcher.link.send(long) for _ in range(500)]
+    assert sent[0]
+    assert not sent[-1]
+    await playing
+    assert len(watcher.connects) >= 2
+    assert "the watcher does not read what it is told" in caplog.text
+
+
 async def test_without_a_watcher_nothing_is_sent(tmp_path):
     watcher = Watcher(tmp_path)
     assert not watcher.link.connected

@@ -42,6 +42,13 @@ class Supervisor:
 
     def __init__(self, environment: GatewayEnvironment) -> None:
         self._environment = environment
+        # First, as it may be of no use, and then nothing else is.
+        self._certificate = CertificateKeeper(
+            # The link comes below: it says Hello for the certificate too.
+            request=lambda request: self._link.send(request),  # noqa: PLW0108
+            use=self._use_identity,
+            initial=environment.identity,
+        )
         self._hooks = _native.Hooks()
         given = environment.cgroup
         self._cgroup = find_pod_cgroup(self._hooks) if given is None else given_cgroup(given)
@@ -56,12 +63,6 @@ class Supervisor:
         self._states_seen = 0
         self._ended: asyncio.Future[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
-        self._certificate = CertificateKeeper(
-            # The link comes below: it says Hello for the certificate too.
-            request=lambda request: self._link.send(request),  # noqa: PLW0108
-            use=self._use_identity,
-            initial=environment.identity,
-        )
         self._connection = WatcherConnection(
             environment.control, watcher=environment.watcher, identity=lambda: self._certificate.current
         )

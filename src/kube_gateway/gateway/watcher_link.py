@@ -17,6 +17,7 @@ _log = logging.getLogger("supervisor")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_MOST_UNSENT = 16 * 1024 * 1024
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -52,6 +53,10 @@ class WatcherLink:
     def send(self, message: messages.FromGateway) -> bool:
         """Say something; false if the watcher is away."""
         if self._writer is None or self._writer.is_closing():
+            return False
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNSENT:
+            self._tell_once("the watcher does not read what it is told")
+            self._writer.transport.abort()
             return False
         self._writer.write(messages.encode(message))
         return True
