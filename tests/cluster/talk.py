@@ -125,12 +125,6 @@ def kill(*pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def in_pod(pid: int, *arguments: str) -> str:
-    """What Python prints that runs where process `pid` of a pod runs, without the help of the API server."""
-    command = ["nsenter", "-t", str(pid), "-n", "-m", "-p", "-C", "python3", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """A process hangs while this lasts; it was found by `Cluster.pod_pid`."""

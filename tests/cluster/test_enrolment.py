@@ -33,8 +33,7 @@ def pair(cluster, product, namespace):
 def test_a_gateway_that_is_killed_has_a_successor_within_seconds(cluster, product, pair, measured):
     product.enrol(*PAIR, namespace=pair, netflush="true")
     talk.answered(cluster, "a", pair)
-    seen = cluster.get("pod", "a", pair)
-    (name,) = serving(seen)
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "a", pair)))
     with talk.undisturbed(cluster, *PAIR, namespace=pair):
         before = talk.statistics(cluster, "a", pair)["requests_ok"]
         os.kill(cluster.pod_pid("a", name, pair), signal.SIGKILL)
@@ -57,7 +56,7 @@ def test_a_gateway_that_is_killed_has_a_successor_within_seconds(cluster, produc
 def test_a_worker_that_is_killed_is_replaced_in_the_same_gateway(cluster, product, pair):
     product.enrol(*PAIR, namespace=pair)
     talk.answered(cluster, "a", pair)
-    (name,) = serving(cluster.get("pod", "a", pair))
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "a", pair)))
     supervisor = cluster.pod_pid("a", name, pair)
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     assert len(children) == 1
@@ -69,7 +68,7 @@ def test_a_worker_that_is_killed_is_replaced_in_the_same_gateway(cluster, produc
 
 def test_an_annotation_takes_effect_live(cluster, product, pair):
     product.enrol(*PAIR, namespace=pair)
-    names = {pod: serving(cluster.get("pod", pod, pair)) for pod in PAIR}
+    names = {pod: cluster.eventually("it runs", lambda pod=pod: serving(cluster.get("pod", pod, pair))) for pod in PAIR}
     product.annotate("a", pair, encrypt="strict")
     cluster.eventually("strict", lambda: "no others" in product.condition("a", pair)["message"])
     talk.answered(cluster, "a", pair)
@@ -231,7 +230,7 @@ def test_an_application_that_restarts_keeps_its_gateway(cluster, product, namesp
     for pod in ("peer", "again"):
         cluster.wait(f"pod/{pod}", "Ready", namespace=namespace)
     product.enrol("peer", "again", namespace=namespace)
-    before = serving(cluster.get("pod", "again", namespace))
+    before = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "again", namespace)))
     os.kill(cluster.pod_pid("again", "app", namespace), signal.SIGKILL)
     cluster.eventually(
         "started again",

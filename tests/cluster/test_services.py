@@ -160,10 +160,10 @@ def test_services_work_while_the_api_server_and_the_watchers_are_away(cluster, p
     (host, *_) = addresses(cluster, shop, "web")
     fetch(cluster, shop, host)
     pids = [cluster.pod_pid(pod, namespace="kube-gateway") for pod in product.watchers()]
-    client = cluster.pod_pid(CLIENT, "app", shop)
+    client = cluster.container_id(CLIENT, "app", shop)
     with talk.captured(cluster, CLIENT, shop, tmp_path / "wire.pcap") as evidence, cluster.without_api():
         talk.kill(*pids)
-        answers = talk.in_pod(client, "-c", FETCH, host, "80", "20").split()
+        answers = cluster.exec_by_runtime(client, "python3", "-c", FETCH, host, "80", "20").split()
     assert set(answers) <= {"two", "three", "four"}
     assert 18443 in {port.port for port in evidence[0].ports if port.payload_bytes}
     product.serving()
