@@ -21,6 +21,8 @@ use layout::{CidrKey, Config, Plain};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kube_gateway.bpf.o"));
 
+const VERIFIER_LINES: usize = 6;
+
 /// bpf_set_retval() came with Linux 5.18; without it a refused connect() is EPERM instead of ECONNREFUSED.
 const SET_RETVAL_SINCE: (u32, u32) = (5, 18);
 
@@ -179,5 +181,30 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         source = inner.source();
     }
-    text
+    last_lines(&text)
+}
+
+/// The kernel's verifier tells every instruction it has looked at; what it did not like is at the end.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() <= VERIFIER_LINES {
+        return text.to_owned();
+    }
+    let first = lines[0].split(" Verifier output:").next().unwrap_or_default();
+    format!("{first} Verifier output, the last lines:\n{}", lines[lines.len() - VERIFIER_LINES..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_told() {
+        let log: Vec<String> = (0..300).map(|number| format!("{number}: (b7) r0 = 0")).collect();
+        let told = last_lines(&format!("load failed: Permission denied. Verifier output: {}", log.join("\n")));
+        assert_eq!(told.lines().count(), 1 + VERIFIER_LINES);
+        assert!(told.starts_with("load failed: Permission denied. Verifier output, the last lines:\n294: "));
+        assert!(told.ends_with("299: (b7) r0 = 0"));
+        assert_eq!(last_lines("no log at all"), "no log at all");
+    }
 }
