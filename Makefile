@@ -8,7 +8,8 @@ SHELL := /bin/bash
 UV_VERSION := 0.13.9
 BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev linux-libc-dev make procps python3 python3-pip python3-venv util-linux
 IMAGE_PACKAGES := binutils
-CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc golang-go iptables openssl runc
+CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc iptables openssl runc
+VM_PACKAGES := busybox-static cpio iproute2 kmod qemu-system-x86 runc util-linux
 TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool clang-format containerd libpq5 nginx-light openssh-client openssh-server openssl \
   postgresql postgresql-contrib redis-server redis-tools runc
 
@@ -94,6 +95,7 @@ image: wheel
 cluster: image
 	$(call say,Building Kubernetes for the test cluster)
 	@$(call apt,$(CLUSTER_PACKAGES))
+	@if ! command -v go >/dev/null && [ ! -x /usr/local/go/bin/go ]; then $(call apt,golang-go); fi
 	@tests/cluster/node/build.sh
 	$(call say,Starting the cluster)
 	@tests/cluster/node/node.sh up $(CLUSTER)
@@ -106,6 +108,12 @@ cluster-down:
 test-cluster: cluster
 	$(call say,Running the tests of the cluster)
 	@KUBE_GATEWAY_TEST_CLUSTER=$(CLUSTER) $(PYTHON) -m pytest tests/cluster $(PYTEST)
+
+# The virtual machine sees this one's files, so what is tested is what was built here.
+test-vm: build test-packages
+	$(call say,Running the tests of the virtual machine)
+	@$(call apt,$(VM_PACKAGES))
+	@VM_TIMEOUT=1500 tests/vm/run-in-vm.sh -- $(PYTHON) -m pytest tests/vm/inside $(PYTEST)
 
 build: packages toolchain .venv/.synced
 	$(call say,Building)
