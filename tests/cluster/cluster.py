@@ -141,6 +141,10 @@ class Cluster:
         """Make an image known to the node. Pods need imagePullPolicy: Never."""
         self._node("load", str(tar))
 
+    def tag_image(self, image: str, name: str) -> None:
+        """Make an image known to the node by another name too."""
+        self._node("ctr", "images", "tag", "--force", image, name)
+
     # --- Outages ---
 
     def stop_api(self) -> None:
