@@ -236,3 +236,22 @@ pub fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     Ok(String::from_utf8_lossy(&name[..end]).into_owned())
 }
+
+/// Type, size of key and of value, number of entries and flags of a map.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+pub fn map_shape(map: BorrowedFd<'_>) -> io::Result<Shape> {
+    // struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags; the id is each map's own.
+    let mut info = [0_u32; 20];
+    let mut attribute = InfoAttribute { fd: raw(map), length: 80, info: info.as_mut_ptr() as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    let [kind, _, key_size, value_size, entries, flags, ..] = info;
+    Ok(Shape { kind, key_size, value_size, entries, flags })
+}
