@@ -34,6 +34,12 @@ class ListPods(_Message, frozen=True):
     """All pods."""
 
 
+class Upgrade(_Message, frozen=True):
+    """Start a further gateway in a pod, which takes over from the one that runs."""
+
+    name: str
+
+
 class Delete(_Message, frozen=True):
     """Kill a pod and remove everything of it."""
 
@@ -82,7 +88,7 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | ListPods | Delete
+Request = Run | Annotate | ListPods | Upgrade | Delete
 Answer = Pods | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
