@@ -2,6 +2,9 @@
 //
 // What the programs and user space share. native/src/hooks/layout.rs mirrors every structure; a test compares sizes
 // with the BTF of the object.
+//
+// A gateway that takes over from one of another version goes on with its maps if this file is the same, byte for byte,
+// in both. So what a field means is said here, and a new meaning is a change of this file.
 
 #pragma once
 

@@ -11,6 +11,7 @@ __all__ = [
     "destroy_connections",
     "drop_privileges",
     "has_hooks",
+    "hooks_layout",
     "mount_cgroups",
     "open_cgroup_by_id",
     "read_certificate",
@@ -25,8 +26,10 @@ class NativeError(Exception):
 class Hooks:
     """The eBPF programs of one pod, loaded. They stay attached when this object or its process ends."""
 
-    def __new__(cls) -> Self:
-        """Load and verify all programs. Raises NativeError with the verifier's words. Needs CAP_BPF and CAP_NET_ADMIN."""
+    def __new__(cls, *, maps: dict[str, int] | None = None) -> Self:
+        """Load and verify all programs. `maps` are descriptors of `maps()` of an earlier gateway with the same
+        `hooks_layout()`, to go on with; they stay the caller's. Raises NativeError with the verifier's words. Needs
+        CAP_BPF and CAP_NET_ADMIN."""
     def configure(
         self,
         *,
@@ -50,8 +53,13 @@ class Hooks:
         Works in a cgroup namespace, where the others have no path."""
     def shared_maps(self) -> dict[str, int]:
         """Descriptors of the maps that a worker needs; valid as long as this object."""
+    def maps(self) -> dict[str, int]:
+        """Descriptors of the maps that a later gateway goes on with; valid as long as this object."""
     def counters(self) -> dict[str, int]:
-        """`hook_*` counters since loading."""
+        """`hook_*` counters since the maps were made."""
+
+def hooks_layout() -> str:
+    """Names the layout and meaning of the maps: versions that agree on it can share them."""
 
 def open_cgroup_by_id(visible: str, id: int) -> int:  # noqa: A002 - the kernel's word
     """Open a cgroup by its id and return the descriptor, which is the caller's. `visible` is any directory of the same

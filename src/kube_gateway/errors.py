@@ -11,6 +11,7 @@ do next (`hint`). The command line prints both on one line each and turns the cl
     +-- IdentityError           exit 1: certificate authority, certificate or key
     +-- LocalModeError          exit 1: local pods and their manager
     +-- CaptureError            exit 1: the wire could not be observed completely
+    +-- HandoverError           exit 1: two gateways of one pod, and a hand-over between them
 """
 
 
@@ -51,6 +52,10 @@ class IdentityError(KubeGatewayError):
 
 class LocalModeError(KubeGatewayError):
     """Local pods or their manager are not in the state that the command needs."""
+
+
+class HandoverError(KubeGatewayError):
+    """A gateway cannot take over from another, or be sure that it may."""
 
 
 class CaptureError(KubeGatewayError):

@@ -231,7 +231,7 @@ impl Gateway {
         let mut expire = tokio::time::interval(EXPIRE_EVERY);
         loop {
             tokio::select! {
-                _ = stamp.tick() => if let Err(error) = self.maps.stamp() {
+                _ = stamp.tick() => if let Err(error) = self.give_sign_of_life() {
                     log::warn(format!("cannot write the sign of life for the hooks: {error}"));
                 },
                 _ = expire.tick() => {
@@ -240,6 +240,13 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Only who takes redirected connections says that somebody does: a gateway that has handed over shares the maps of
+    /// the next one, and would hide that it hangs.
+    fn give_sign_of_life(&self) -> io::Result<()> {
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&Listener::Redirect);
+        if accepting { self.maps.stamp() } else { Ok(()) }
     }
 
     async fn accept_forever(self: Arc<Self>, kind: Listener, listener: TcpListener) {

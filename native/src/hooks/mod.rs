@@ -4,9 +4,10 @@ pub mod ancestors;
 pub mod attachment;
 pub mod layout;
 pub mod maps;
+pub mod sharing;
 pub mod sys;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -43,13 +44,18 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Loads and verifies all programs.
-    pub fn load() -> Result<Self> {
+    /// Loads and verifies all programs. `maps` are those of an earlier gateway of the same layout, by name, to go on
+    /// with; none: new ones.
+    pub fn load(maps: &HashMap<String, BorrowedFd<'_>>) -> Result<Self> {
         let have_set_retval = u32::from(kernel::version()? >= SET_RETVAL_SINCE);
         let mut object = EbpfLoader::new()
             .override_global("have_set_retval", &have_set_retval, true)
             .load(OBJECT)
             .map_err(|error| Error::message(format!("cannot load the eBPF object: {}", chain(&error))))?;
+        // Programs are tied to their maps when they are loaded, so from here on there is no way to change them.
+        for (name, map) in maps {
+            sharing::put_behind(map_of(&object, name)?, *map, name)?;
+        }
         for name in attachment::PROGRAMS.map(|(name, _)| name).into_iter().chain([ancestors::PROGRAM]) {
             let program = object
                 .program_mut(name)
@@ -128,17 +134,7 @@ impl Hooks {
 
     /// The descriptor of a map, valid as long as these hooks.
     pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let map = self.object.map(name).ok_or_else(|| Error::message(format!("the eBPF object has no map {name}")))?;
-        match map {
-            Map::Array(data)
-            | Map::HashMap(data)
-            | Map::LruHashMap(data)
-            | Map::LpmTrie(data)
-            | Map::PerCpuArray(data)
-            | Map::SkStorage(data)
-            | Map::Unsupported(data) => Ok(data.fd().as_fd()),
-            _ => Err(Error::message(format!("{name} is a map of an unexpected type"))),
-        }
+        map_of(&self.object, name)
     }
 
     fn program(&self, name: &str) -> Result<BorrowedFd<'_>> {
@@ -154,6 +150,20 @@ impl Hooks {
             _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
         };
         fd.map(AsFd::as_fd).map_err(|error| Error::message(format!("{name} is not loaded: {}", chain(&error))))
+    }
+}
+
+fn map_of<'a>(object: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    let map = object.map(name).ok_or_else(|| Error::message(format!("the eBPF object has no map {name}")))?;
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data)
+        | Map::SkStorage(data)
+        | Map::Unsupported(data) => Ok(data.fd().as_fd()),
+        _ => Err(Error::message(format!("{name} is a map of an unexpected type"))),
     }
 }
 

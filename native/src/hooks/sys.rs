@@ -253,6 +253,27 @@ fn map_name(id: u32) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
+/// Type, size of key and of value, number of entries and flags of a map.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+pub fn map_shape(map: BorrowedFd<'_>) -> io::Result<Shape> {
+    // struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags; the id is each map's own.
+    let mut info = [0_u8; 80];
+    fill_info(map, &mut info)?;
+    let field = |index: usize| {
+        let at = index * 4;
+        u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]])
+    };
+    Ok(Shape { kind: field(0), key_size: field(2), value_size: field(3), entries: field(4), flags: field(5) })
+}
+
 /// The kernel fills no more than it is given room for.
 fn fill_info<const LENGTH: usize>(object: BorrowedFd<'_>, info: &mut [u8; LENGTH]) -> io::Result<()> {
     let length = u32::try_from(LENGTH).map_err(io::Error::other)?;

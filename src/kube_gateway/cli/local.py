@@ -225,6 +225,20 @@ def execute(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
 @command.command()
 @click.argument("name")
 @click.pass_context
+def upgrade(ctx: click.Context, name: str) -> None:
+    """Have a further gateway take over from a pod's, as a newer version does.
+
+    The older one keeps the connections that it has until they end.
+    """
+    client = _client(ctx)
+    client.upgrade(name)
+    pod = client.wait_settled(name, timeout=_READY_WITHIN)
+    click.echo(f"{pod.name}: gateway {pod.gateway}, generation {pod.generation}", err=True)
+
+
+@command.command()
+@click.argument("name")
+@click.pass_context
 def delete(ctx: click.Context, name: str) -> None:
     """End a pod and remove everything of it."""
     _client(ctx).delete(name)

@@ -19,6 +19,7 @@ from kube_gateway.errors import EnvironmentProblem, NeedsPrivilege
 _PROC = Path("/proc")
 _TREE = Path("/sys/fs/cgroup")
 _MOUNT_POINT = Path("/tmp")  # noqa: S108 - covered for a moment; the root file system may be read-only
+_OWN = "gateway"
 _MOST_LEVELS = 2
 """Between a container's cgroup and its pod's; some runtimes put a scope around a container."""
 
@@ -32,8 +33,12 @@ class PodCgroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def given_cgroup(pod: Path) -> PodCgroup:
-    """The cgroup that the gateway was told of; its own is the child `gateway`. Raises `EnvironmentProblem`."""
-    own = pod / "gateway"
+    """The cgroup that the gateway was told of; its own is a child of it, `gateway` or `gateway-...`.
+
+    Raises `EnvironmentProblem`.
+    """
+    name = cgroup_of("self").name
+    own = pod / (name if name.startswith(_OWN) else _OWN)
     try:
         members = (own / "cgroup.procs").read_text().split()
         inode = own.stat().st_ino

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.certificate import Identity
 from kube_gateway.gateway.worker_channel import WorkerChannel
+from kube_gateway.model.settings import Settings
 
 _log = logging.getLogger("supervisor")
 
@@ -106,6 +108,21 @@ def start_message(addresses: tuple[str, ...], maps: dict[str, int]) -> tuple[mes
     names = tuple(maps)
     threads = min(_THREADS, os.cpu_count() or 1)
     return messages.Start(addresses=addresses, maps=names, threads=threads), tuple(maps[name] for name in names)
+
+
+def identity_message(identity: Identity) -> messages.UseIdentity:
+    """What a worker needs of an identity."""
+    return messages.UseIdentity(
+        chain=identity.chain,
+        key=identity.key,
+        trust_bundle=identity.trust_bundle,
+        trust_domain=identity.trust_domain,
+    )
+
+
+def mode_message(settings: Settings) -> messages.SetMode:
+    """What a worker needs of the settings."""
+    return messages.SetMode(mode=settings.encryption, debug=settings.debug)
 
 
 def _environment() -> dict[str, str]:

@@ -35,6 +35,12 @@ class ListPods(_Message, frozen=True):
     """All pods."""
 
 
+class Upgrade(_Message, frozen=True):
+    """Start a further gateway in a pod, which takes over from the one that runs."""
+
+    name: str
+
+
 class Delete(_Message, frozen=True):
     """Kill a pod and remove everything of it."""
 
@@ -95,7 +101,7 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | ListPods | Delete | SetService | DeleteService
+Request = Run | Annotate | ListPods | Upgrade | Delete | SetService | DeleteService
 Answer = Pods | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

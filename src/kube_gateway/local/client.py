@@ -74,6 +74,10 @@ class LocalClient:
         known = ", ".join(pod.name for pod in pods) or "none"
         raise LocalModeError(f"there is no pod {name!r}", hint=f"pods of this instance: {known}")
 
+    def upgrade(self, name: str) -> api.PodView:
+        """Start a further gateway, which takes over from the one that runs. Raises `LocalModeError` without one."""
+        return self._ask(api.Upgrade(name=name)).pods[0]
+
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         self._ask(api.Delete(name=name))

@@ -71,7 +71,7 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
     if gateway is None:
         _log.warning("process %d in %s is not the gateway of %s", pid, cgroup, hello.pod)
         return
-    gateway.connected(writer)
+    gateway.connected(writer, cgroup)
     watcher.changed()
     try:
         while line := await reader.readline():

@@ -53,6 +53,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.run_pod(request)]
             case api.Annotate():
                 pods = [await manager.annotate(request)]
+            case api.Upgrade():
+                pods = [await manager.upgrade(request.name)]
             case api.Delete():
                 await manager.delete(request.name)
                 pods = []
