@@ -1,5 +1,7 @@
-"""The certificate authority as the watcher has it: two files of a mounted Secret, which may come later than the watcher,
-and change while it runs."""
+"""The certificate authority as the watcher has it: two files of a mounted Secret, which may come later than the watcher.
+
+They are read once: a watcher has to be started again after its authority was replaced.
+"""
 
 from __future__ import annotations
 
