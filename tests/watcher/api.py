@@ -17,7 +17,9 @@ import httpx2
 from kube_gateway.kube.client import KubernetesClient
 
 DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-NAMES = re.compile(r"/api(s/[a-z0-9.]+)?/v1(/namespaces/(?P<namespace>[^/]+))?/(?P<kind>[a-z]+)(/(?P<name>[^/]+))?(/(?P<part>[a-z]+))?")
+NAMES = re.compile(
+    r"/api(s/[a-z0-9.]+)?/v1(/namespaces/(?P<namespace>[^/]+))?/(?P<kind>[a-z]+)(/(?P<name>[^/]+))?(/(?P<part>[a-z]+))?"
+)
 WATCHED = ("pods", "namespaces", "services", "endpointslices")
 
 Answer = tuple[int, dict]
@@ -54,7 +56,9 @@ class Api(httpx2.AsyncBaseTransport):
         self._uids = itertools.count(1)
 
     def client(self):
-        return KubernetesClient(httpx2.AsyncClient(transport=self, base_url="http://api", timeout=None), request_timeout=5.0)
+        return KubernetesClient(
+            httpx2.AsyncClient(transport=self, base_url="http://api", timeout=None), request_timeout=5.0
+        )
 
     # What others do.
 
@@ -205,12 +209,20 @@ class Api(httpx2.AsyncBaseTransport):
             if there == container:
                 continue
             if level != "privileged":
-                return status(403, "Forbidden", f'pods "{name}" is forbidden: violates PodSecurity "{level}:latest": non-default '
+                return status(
+                    403,
+                    "Forbidden",
+                    f'pods "{name}" is forbidden: violates PodSecurity "{level}:latest": non-default '
                     'capabilities (container "kube-gateway" must not include "BPF", "DAC_READ_SEARCH", "NET_ADMIN" in '
-                    "securityContext.capabilities.add)")
+                    "securityContext.capabilities.add)",
+                )
             if there is not None:
-                return status(422, "Invalid", f'Pod "{name}" is invalid: spec.ephemeralContainers: Forbidden: existing ephemeral '
-                    f'containers "{container["name"]}" may not be changed\n@@ -1,6 +1,6 @@\n')
+                return status(
+                    422,
+                    "Invalid",
+                    f'Pod "{name}" is invalid: spec.ephemeralContainers: Forbidden: existing ephemeral '
+                    f'containers "{container["name"]}" may not be changed\n@@ -1,6 +1,6 @@\n',
+                )
             self.on_added(changed, container)
             containers.append(container)
         if changed != known:
@@ -253,7 +265,11 @@ def _other_uid(known, body):
     uid = body["metadata"].get("uid")
     if uid in (None, known["metadata"]["uid"]):
         return None
-    return status(422, "Invalid", f'Pod "{known["metadata"]["name"]}" is invalid: metadata.uid: Invalid value: "{uid}": field is immutable')
+    return status(
+        422,
+        "Invalid",
+        f'Pod "{known["metadata"]["name"]}" is invalid: metadata.uid: Invalid value: "{uid}": field is immutable',
+    )
 
 
 def _wrong_with_event(body):

@@ -23,7 +23,7 @@ from kube_gateway.watcher.attach import secret_name
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.reconcile import Reconciler
 from watcher.api import Api
-from watcher.made import IMAGE, TYPE, Writer, at, configuration, ended, pod_body, report, running, signer, waiting
+from watcher.made import IMAGE, TYPE, Writer, configuration, ended, pod_body, report, running, signer, waiting
 
 LONGEST_PAUSE = 0.1
 
@@ -143,7 +143,9 @@ class World:
         states = {one["name"]: one["state"] for one in pod["status"].get("ephemeralContainerStatuses", ())}
         for one in there:
             if "terminated" not in states.get(one["name"], {}) and one["image"] == container["image"]:
-                self.wrong.append(f"{container['name']} was added to {pod['metadata']['name']} while {one['name']} lives")
+                self.wrong.append(
+                    f"{container['name']} was added to {pod['metadata']['name']} while {one['name']} lives"
+                )
 
     # Steps.
 
@@ -188,8 +190,13 @@ class World:
     def _step_namespace(self):
         level = self.random.choice(("privileged", "privileged", "baseline"))
         given = self.random.choice(({}, {}, {"kube-gateway.io/encrypt": "true"}))
-        self.api.change("namespaces", "shop", lambda body: body["metadata"].update(
-            labels={"pod-security.kubernetes.io/enforce": level}, annotations=given))
+        self.api.change(
+            "namespaces",
+            "shop",
+            lambda body: body["metadata"].update(
+                labels={"pod-security.kubernetes.io/enforce": level}, annotations=given
+            ),
+        )
 
     def _step_kubelet(self):
         key = self._pod()
@@ -257,7 +264,9 @@ class World:
         body = self.api.objects["pods"][key]
         if body["status"]["phase"] == "Pending":
             number = self.names.index(key.partition("/")[2]) + 2
-            self.api.change("pods", key, lambda pod: pod["status"].update(phase="Running", podIPs=[{"ip": f"10.0.0.{number}"}]))
+            self.api.change(
+                "pods", key, lambda pod: pod["status"].update(phase="Running", podIPs=[{"ip": f"10.0.0.{number}"}])
+            )
             return True
         if body["status"]["phase"] != "Running":
             return False
@@ -303,7 +312,9 @@ class World:
         body = self.api.objects["pods"][key]
         for number, container in enumerate(body["spec"].get("ephemeralContainers", ()), 1):
             if (body["metadata"]["uid"], number) in self.gateways:
-                self._set(key, container["name"], ended(code, at_time=time.time(), message="error: it fell\nhint: lift it"))
+                self._set(
+                    key, container["name"], ended(code, at_time=time.time(), message="error: it fell\nhint: lift it")
+                )
                 self._gone(body["metadata"]["uid"], number)
 
     def _gone(self, uid, number):
@@ -321,8 +332,11 @@ class World:
     async def settle(self):
         """Everything works again; wait until nothing happens any more. Raises `TimeoutError` if that never comes."""
         self.api.faults, self.api.reading_fails = [], False
-        self.api.change("namespaces", "shop", lambda body: body["metadata"].update(
-            labels={"pod-security.kubernetes.io/enforce": "privileged"}))
+        self.api.change(
+            "namespaces",
+            "shop",
+            lambda body: body["metadata"].update(labels={"pod-security.kubernetes.io/enforce": "privileged"}),
+        )
         self._replace_watchers(1)
         async with asyncio.timeout(10):
             quiet = 0

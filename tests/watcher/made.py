@@ -51,7 +51,9 @@ def waiting(reason="ContainerCreating", message=""):
 
 
 def ended(code, *, ran=1.0, at_time=1000.0, message=""):
-    return {"terminated": {"exitCode": code, "startedAt": at(at_time - ran), "finishedAt": at(at_time), "message": message}}
+    return {
+        "terminated": {"exitCode": code, "startedAt": at(at_time - ran), "finishedAt": at(at_time), "message": message}
+    }
 
 
 def with_gateways(body, *states, image=IMAGE, privileged=False):

@@ -1,4 +1,4 @@
-"""What is written to put a gateway into a pod, compared in full with files: a change of these is a change for every user."""
+"""What is written to put a gateway into a pod, compared in full with files: a change there is one for every user."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_the_gateway_understands_what_it_is_told(monkeypatch):
     assert told.settings.addresses == POD.addresses
     assert str(told.control) == "tls:10.96.0.9:18444"
     assert told.watcher.endswith("/sa/kube-gateway-watcher")
-    assert {name for name in values if not values[name]} == {f"{PREFIX}{key}" for key in ("KEY", "CERTIFICATE", "TRUST_BUNDLE")}
+    assert {name for name in values if not values[name]} == {
+        f"{PREFIX}{key}" for key in ("KEY", "CERTIFICATE", "TRUST_BUNDLE")
+    }
 
 
 def test_the_key_is_nowhere_but_in_the_secret():

@@ -45,7 +45,9 @@ def test_nothing_is_said_of_pods_that_are_none_of_our_business():
 
 
 def test_a_gateway_is_being_added():
-    assert claim(pod_body(**WANTED)) == Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
+    assert claim(pod_body(**WANTED)) == Claim(
+        status="False", reason="GatewayStarting", message="a gateway is being added"
+    )
 
 
 @pytest.mark.parametrize("state", [None, waiting(), waiting("ContainerCreating", "x"), waiting(""), running()])
@@ -62,7 +64,12 @@ def test_a_gateway_cannot_start():
 @pytest.mark.parametrize(
     ("encrypt", "status", "reason", "message"),
     [
-        ("true", "True", "Encrypting", "new connections with enrolled peers are encrypted, others in clear (gateway 1)"),
+        (
+            "true",
+            "True",
+            "Encrypting",
+            "new connections with enrolled peers are encrypted, others in clear (gateway 1)",
+        ),
         ("strict", "True", "Encrypting", "new connections with enrolled peers are encrypted, no others (gateway 1)"),
         ("false", "False", "EncryptionOff", "the gateway runs with encryption off"),
     ],
@@ -76,7 +83,10 @@ def test_the_one_that_serves_is_named():
     both = {1: line(), 2: line()}
     assert "(gateway 2)" in claim(with_gateways(pod_body(**WANTED), running(), running()), both).message
     assert "(gateway 1)" in claim(with_gateways(pod_body(**WANTED), running(), ended(1)), {1: line()}).message
-    assert "(gateway 1)" in claim(with_gateways(pod_body(**WANTED), running(), waiting("ErrImagePull")), {1: line()}).message
+    assert (
+        "(gateway 1)"
+        in claim(with_gateways(pod_body(**WANTED), running(), waiting("ErrImagePull")), {1: line()}).message
+    )
 
 
 def test_a_gateway_died():
@@ -89,10 +99,13 @@ def test_a_gateway_died():
 
 
 def test_a_gateway_died_and_said_why_before_a_long_log():
-    log = "starting\nerror: cannot load the hooks: EACCES\nhint: Linux 5.10 is needed\n" + "R1=scalar() R2=ctx()\n" * 300
+    log = (
+        "starting\nerror: cannot load the hooks: EACCES\nhint: Linux 5.10 is needed\n" + "R1=scalar() R2=ctx()\n" * 300
+    )
     found = claim(with_gateways(pod_body(**WANTED), ended(1, message=log)))
     assert found.message == (
-        "gateway 1 ended with exit code 1: error: cannot load the hooks: EACCES hint: Linux 5.10 is needed; another is started"
+        "gateway 1 ended with exit code 1: error: cannot load the hooks: EACCES hint: Linux 5.10 is needed; "
+        "another is started"
     )
 
 
@@ -163,15 +176,20 @@ def test_a_watcher_that_starts_does_not_take_back_what_it_does_not_know(status):
 
 BODIES = st.builds(
     lambda annotations, states, host: (annotations, states, host),
-    st.sampled_from([{}, WANTED, {"encrypt": "strict"}, {"encrypt": "false"}, {"encrypt": "oops"}, {"exclude_ports": "0"}]),
+    st.sampled_from(
+        [{}, WANTED, {"encrypt": "strict"}, {"encrypt": "false"}, {"encrypt": "oops"}, {"exclude_ports": "0"}]
+    ),
     st.lists(
-        st.sampled_from([None, waiting(), waiting("ErrImagePull", "no"), running(), ended(0), ended(1, message="a\nb"), ended(77)]),
+        st.sampled_from(
+            [None, waiting(), waiting("ErrImagePull", "no"), running(), ended(0), ended(1, message="a\nb"), ended(77)]
+        ),
         max_size=3,
     ),
     st.booleans(),
 )
 LINES = st.dictionaries(
-    st.integers(1, 3), st.tuples(st.sampled_from(["starting", "ready", "draining", None]), st.booleans(), st.sampled_from([None, ON]))
+    st.integers(1, 3),
+    st.tuples(st.sampled_from(["starting", "ready", "draining", None]), st.booleans(), st.sampled_from([None, ON])),
 )
 
 

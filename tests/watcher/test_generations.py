@@ -23,8 +23,19 @@ def test_a_name_is_read_as_the_number_it_was_made_of(number):
 
 @pytest.mark.parametrize(
     "name",
-    ["kube-gateway-1", "kube-gateway-0", "kube-gateway-01", "kube-gateway-", "kube-gateway-2x", "kube-gateways", "debugger",
-     "my-kube-gateway", "kube-gateway-2-2", "kube-gateway-watcher", "kube-gateway-\u0662"],
+    [
+        "kube-gateway-1",
+        "kube-gateway-0",
+        "kube-gateway-01",
+        "kube-gateway-",
+        "kube-gateway-2x",
+        "kube-gateways",
+        "debugger",
+        "my-kube-gateway",
+        "kube-gateway-2-2",
+        "kube-gateway-watcher",
+        "kube-gateway-\u0662",
+    ],
 )
 def test_containers_of_others(name):
     body = with_gateways(pod_body(), running())

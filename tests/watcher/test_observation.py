@@ -23,7 +23,13 @@ def look(body, lines=None, **options):
 def test_a_pod_that_never_had_a_gateway():
     found = look(pod_body(encrypt="true"), inherited={"kube-gateway.io/debug": "true"})
     assert found.gateway is None
-    assert (found.generation, found.failures, found.hooks_left, found.problem, found.obstacle) == (0, 0, False, None, None)
+    assert (found.generation, found.failures, found.hooks_left, found.problem, found.obstacle) == (
+        0,
+        0,
+        False,
+        None,
+        None,
+    )
     assert found.pod.annotations == {"kube-gateway.io/encrypt": "true", "kube-gateway.io/debug": "true"}
     assert found.running
 
@@ -89,8 +95,13 @@ def test_an_older_one_that_still_serves_counts_while_the_newest_has_failed():
 
 @pytest.mark.parametrize(
     ("state", "said", "outdated"),
-    [(running(), "ready", True), (running(), "starting", False), (running(), "draining", False),
-     (waiting("ErrImagePull"), None, True), (None, None, False)],
+    [
+        (running(), "ready", True),
+        (running(), "starting", False),
+        (running(), "draining", False),
+        (waiting("ErrImagePull"), None, True),
+        (None, None, False),
+    ],
 )
 def test_another_image_takes_over_from_one_that_serves_or_cannot_start(state, said, outdated):
     lines = {1: line(said)} if said else {}

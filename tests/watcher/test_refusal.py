@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx2
 import pytest
 
 from kube_gateway.kube.client import _refusal
@@ -13,17 +14,9 @@ from watcher.made import configuration
 PATCH = "patch /api/v1/namespaces/shop/pods/web/ephemeralcontainers"
 
 
-class Response:
-    reason_phrase = ""
-    headers = {}
-
-    def __init__(self, code):
-        self.status_code = code
-
-
 def refusal(code, reason, message):
     body = {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": code}
-    return _refusal(json.dumps(body).encode(), what=PATCH, response=Response(code))
+    return _refusal(json.dumps(body).encode(), what=PATCH, response=httpx2.Response(code))
 
 
 def obstacle(code, reason, message, **options):
@@ -36,11 +29,11 @@ BASELINE = (
 )
 RESTRICTED = (
     'pods "web" is forbidden: violates PodSecurity "restricted:v1.30": allowPrivilegeEscalation != false (containers "c", '
-    '"kube-gateway" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "c" must '
-    'set securityContext.capabilities.drop=["ALL"])'
+    '"kube-gateway" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "c" '
+    'must set securityContext.capabilities.drop=["ALL"])'
 )
 POLICY = (
-    "pods \"web\" is forbidden: ValidatingAdmissionPolicy 'no-debug.example.com' with binding 'no-debug-binding.example.com' "
+    "pods \"web\" is forbidden: ValidatingAdmissionPolicy 'no-debug.example.com' with binding 'binding.example.com' "
     "denied request: no ephemeral containers here"
 )
 RBAC = (
