@@ -17,7 +17,7 @@ from kube_gateway.watcher.configuration import CERTIFICATE_KEY, PRIVATE_KEY_KEY
 
 
 class Signer(msgspec.Struct, frozen=True, kw_only=True):
-    """What certificates are issued with."""
+    """What certificates are issued with: the root and its key, what signs with them, and what peers shall trust."""
 
     authority: Authority
     issuer: Issuer

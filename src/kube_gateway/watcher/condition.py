@@ -28,7 +28,7 @@ _LONGEST_LAST_WORDS = 300
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What the condition shall say; `reason` is a word in CamelCase."""
+    """What the condition shall say: `status` is `True`, `False` or `Unknown`, `reason` a word in CamelCase."""
 
     status: str
     reason: str
