@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import random
+import socket
 import tempfile
 from pathlib import Path
 
@@ -133,3 +136,11 @@ def signer():
 
 def signer_of(authority):
     return Signer(authority=authority, issuer=Issuer(authority), bundle=trust_bundle([authority]))
+
+
+def free_port():
+    """One to listen on, outside of those that the kernel gives to whoever dials."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port

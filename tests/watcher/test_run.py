@@ -16,14 +16,9 @@ from kube_gateway.watcher import run as module
 from kube_gateway.watcher.run import Watcher, run_watcher
 from watcher.api import Api
 from watcher.cluster_world import hurry
-from watcher.made import TYPE, configuration, pod_body, signer
+from watcher.made import TYPE, configuration, free_port, pod_body, signer
 
 LEASE = "kube-gateway/kube-gateway-watcher"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
