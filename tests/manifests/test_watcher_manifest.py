@@ -15,8 +15,9 @@ from kube_gateway.cli.install import command as install
 from kube_gateway.cli.watch import command as watch
 from kube_gateway.kube.client import rule_for
 from kube_gateway.watcher import configuration
-from watcher.cluster_world import SimulatedWatcher, World, hurry
+from watcher.cluster_world import World
 from watcher.made import pod_body
+from watcher.simulated import SimulatedWatcher, hurry
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from watcher.cluster_world import World, hurry, story
+from watcher.cluster_world import World, story
+from watcher.simulated import hurry
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -15,8 +15,8 @@ from kube_gateway.kube.lease import LeaderElection
 from kube_gateway.watcher import run as module
 from kube_gateway.watcher.run import Watcher, run_watcher
 from watcher.api import Api
-from watcher.cluster_world import hurry
 from watcher.made import TYPE, configuration, free_port, pod_body, signer
+from watcher.simulated import hurry
 
 LEASE = "kube-gateway/kube-gateway-watcher"
 
