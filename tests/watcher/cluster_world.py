@@ -237,7 +237,11 @@ class World:
             "shop",
             lambda body: body["metadata"].update(labels={"pod-security.kubernetes.io/enforce": "privileged"}),
         )
-        self._replace_watchers(1)
+        if not self.watchers or self.random.random() < 0.3:
+            self._replace_watchers(1)
+        for watcher in self.watchers[1:]:
+            await watcher.end()
+        del self.watchers[1:]
         async with asyncio.timeout(10):
             quiet = 0
             while quiet < 8:

@@ -10,7 +10,7 @@ from watcher.cluster_world import World, story
 from watcher.simulated import hurry
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(25))
 async def test_whatever_happened_the_cluster_comes_to_the_same_rest(seed, monkeypatch):
     hurry(monkeypatch)
     world = World(seed)
