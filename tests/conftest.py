@@ -7,9 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from kube_gateway.local.cgroups import mount_point
 from pods import Pods
+
+# How long an example takes says more of the machine, which others use too, than of what is tested.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 _PREFIX = f"t{os.getpid()}x"
 _numbers = itertools.count()

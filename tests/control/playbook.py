@@ -7,6 +7,12 @@
 >> leaves a                     it was told to leave
 >> hooks a                      hooks that refuse are left of it
 >> ends a                       the pod's program ended
+>> deleted a                    the pod is being deleted
+>> obstacle a WORD              something keeps gateways out of the pod; without WORD: no more
+>> failed a NUMBER              so many newer ones have failed in a row, the last just now
+>> foreign a ADDRESS            the first of its connections in clear has this own address
+>> outdated a                   a newer version is there that shall take over from its gateway
+>> peer a                       the pod is only somebody's peer: nothing is decided on it
 >> time SECONDS
 << StartGateway a 1             exactly these actions, in order; `<<` alone: none
 """
@@ -17,7 +23,7 @@ import msgspec
 
 from kube_gateway.control import actions
 from kube_gateway.control.decide import decide
-from kube_gateway.control.observed import GatewayObservation, Observed, PodObservation
+from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.pod import Pod
@@ -30,9 +36,12 @@ class World:
     def __init__(self) -> None:
         self.now = 100.0
         self.pods: dict[str, PodObservation] = {}
+        self.only_peers: set[str] = set()
 
     def decide(self) -> tuple[actions.Action, ...]:
-        return decide(Observed(now=self.now, pods=tuple(self.pods.values())))
+        pods = tuple(pod for name, pod in self.pods.items() if name not in self.only_peers)
+        peers = tuple(self.pods[name] for name in sorted(self.only_peers))
+        return decide(Observed(now=self.now, pods=pods, peers=peers))
 
     def happen(self, event: str) -> None:
         verb, *words = event.split()
@@ -93,6 +102,27 @@ class World:
 
     def _ends(self, name: str) -> None:
         self.change(name, running=False)
+
+    def _deleted(self, name: str) -> None:
+        self.change(name, ending=True)
+
+    def _obstacle(self, name: str, *words: str) -> None:
+        found = Obstacle(reason=words[0], message=f"{words[0]} is in the way", hint="") if words else None
+        self.change(name, obstacle=found)
+
+    def _failed(self, name: str, number: str) -> None:
+        self.change(name, failures=int(number), last_failure=self.now)
+
+    def _foreign(self, name: str, address: str) -> None:
+        first, *others = self.pods[name].gateway.clear_connections
+        first = msgspec.structs.replace(first, local_address=address)
+        self.change_gateway(name, clear_connections=(first, *others))
+
+    def _outdated(self, name: str) -> None:
+        self.change_gateway(name, outdated=True)
+
+    def _peer(self, name: str) -> None:
+        self.only_peers.add(name)
 
     def _time(self, seconds: str) -> None:
         self.now += float(seconds)

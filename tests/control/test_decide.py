@@ -233,6 +233,139 @@ BOOKS = {
         >> time 60
         <<
     """,
+    "a pod that is being deleted is left to its gateway": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:1
+        >> gateway b ready
+        >> applied b
+        >> deleted a
+        <<
+        >> pod a
+        <<
+        >> exits a 137
+        >> hooks a
+        >> time 60
+        <<
+    """,
+    "an obstacle is reported once and nothing is started until it is gone": """
+        >> pod a encrypt=true
+        >> obstacle a PodSecurity
+        << ReportProblem a 'PodSecurity is in the way'
+        >> time 600
+        <<
+        >> obstacle a Webhook
+        << ReportProblem a 'Webhook is in the way'
+        >> obstacle a
+        << ClearProblem a
+        << StartGateway a 1
+    """,
+    "an obstacle is none of a pod that asks for nothing": """
+        >> pod a
+        >> obstacle a PodSecurity
+        <<
+        >> pod a encrypt=true enabled=false
+        <<
+        >> pod a encrypt=true
+        << ReportProblem a 'PodSecurity is in the way'
+        >> pod a
+        << ClearProblem a
+    """,
+    "an obstacle does not touch a gateway that is there": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> obstacle a PodSecurity
+        << ReportProblem a 'PodSecurity is in the way'
+        >> pod a encrypt=strict
+        << Configure a strict
+        >> applied a
+        >> exits a 137
+        >> time 60
+        <<
+        >> pod a
+        << ClearProblem a
+    """,
+    "a wrong annotation counts before an obstacle": """
+        >> pod a encrypt=oops
+        >> obstacle a HostNetwork
+        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'oops'"
+        >> pod a encrypt=true
+        << ReportProblem a 'HostNetwork is in the way'
+    """,
+    "hooks that an obstacle keeps from being removed are a problem": """
+        >> pod a encrypt=strict
+        >> gateway a ready
+        >> exits a -9
+        >> hooks a
+        >> obstacle a PodSecurity
+        >> pod a
+        << ReportProblem a 'PodSecurity is in the way'
+        >> time 60
+        <<
+        >> obstacle a
+        << ClearProblem a
+        << RemoveHooks a
+    """,
+    "a newer version takes over": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> outdated a
+        << StartGateway a 2
+        >> pod a encrypt=strict
+        << Configure a strict
+        << StartGateway a 2
+    """,
+    "a newer version that does not start is tried more and more rarely": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> failed a 3
+        >> outdated a
+        <<
+        >> time 0.7
+        <<
+        >> time 0.2
+        << StartGateway a 2
+        >> obstacle a TooManyGateways
+        << ReportProblem a 'TooManyGateways is in the way'
+    """,
+    "one that leaves is not replaced by a newer version": """
+        >> pod a encrypt=true
+        >> gateway a ready
+        >> applied a
+        >> outdated a
+        >> pod a
+        << Leave a
+        >> leaves a
+        <<
+        >> pod a encrypt=true
+        <<
+    """,
+    "connections with a peer that is not decided on are ended all the same": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true netflush=true
+        >> peer b
+        >> gateway a ready clear b:9000:1
+        >> gateway b ready clear a:40000:1:9000
+        >> applied a
+        <<
+        >> applied b
+        << Flush a 1
+    """,
+    "a connection that is not the pod's own is not ended": """
+        >> pod a encrypt=true netflush=true
+        >> pod b encrypt=true
+        >> gateway a ready clear b:9000:1 b:9001:1
+        >> foreign a 10.9.9.9
+        >> gateway b ready
+        >> applied a
+        >> applied b
+        << Flush a 2
+        >> foreign a nonsense
+        << Flush a 2
+    """,
     "nothing is flushed without encryption": """
         >> pod a encrypt=false netflush=true
         >> pod b encrypt=true
@@ -324,6 +457,9 @@ EVENTS = st.one_of(
     st.builds("gateway {} {}".format, st.sampled_from("abc"), st.sampled_from(("starting", "ready"))),
     st.builds("exits {} {}".format, st.sampled_from("abc"), st.sampled_from((0, 1, -9))),
     st.builds("hooks {}".format, st.sampled_from("abc")),
+    st.builds("obstacle {} {}".format, st.sampled_from("abc"), st.sampled_from(("", "PodSecurity", "HostNetwork"))),
+    st.builds("outdated {}".format, st.sampled_from("abc")),
+    st.builds("deleted {}".format, st.sampled_from("c")),
     st.builds("time {}".format, st.sampled_from((0.1, 1, 20))),
 )
 
@@ -335,7 +471,8 @@ def test_whatever_happens_it_comes_to_rest_as_asked_for(events):
         world.happen(f"pod {name}")
     for event in events:
         verb, name, *_ = event.split()
-        if verb == "exits" and (world.pods[name].gateway is None or world.pods[name].gateway.state == "exited"):
+        gone = name in world.pods and (world.pods[name].gateway is None or world.pods[name].gateway.state == "exited")
+        if verb in {"exits", "outdated"} and gone:
             continue
         world.happen(event)
     for _ in range(10):
@@ -350,11 +487,19 @@ def test_whatever_happens_it_comes_to_rest_as_asked_for(events):
             world.carry_out(action)
     assert world.decide() == ()
     for pod in world.pods.values():
+        if pod.ending:
+            continue
         if not understood(pod.pod.annotations):
             assert pod.problem
             continue
         settings = settings_from_annotations(pod.pod.annotations)
         running = pod.gateway is not None and pod.gateway.state != "exited"
-        assert running == settings.wanted
         assert not running or pod.gateway.applied == settings
+        if pod.obstacle is not None:
+            assert (pod.problem is not None) == (settings.wanted or pod.hooks_left)
+            assert settings.wanted or not running
+            continue
+        assert pod.problem is None
+        assert running == settings.wanted
+        assert not running or not pod.gateway.outdated
         assert not pod.hooks_left or running

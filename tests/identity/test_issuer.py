@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 
@@ -10,6 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kube_gateway import _native
 from kube_gateway.errors import IdentityError
@@ -125,3 +128,22 @@ def test_a_request_that_is_none_is_refused(issuer, text):
 def test_a_pod_without_address_gets_none(issuer):
     with pytest.raises(IdentityError, match="no address"):
         issuer.sign(request(), pod=Pod(name="new", uid="2"), life=HOUR)
+
+
+def a_request_with(position, value):
+    _, request = _native.create_key_and_request()
+    der = bytearray(base64.b64decode("".join(request.splitlines()[1:-1])))
+    der[position % len(der)] = value
+    text = base64.encodebytes(bytes(der)).decode()
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_request_with_any_byte_changed_is_refused_or_harmless(issuer, position, value):
+    """What one gateway sends must not end the watcher of all."""
+    try:
+        issued = issuer.sign(a_request_with(position, value), pod=POD, life=HOUR)
+    except IdentityError:
+        return
+    assert issued.spiffe_id.endswith("/sa/" + POD.service_account)

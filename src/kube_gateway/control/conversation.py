@@ -14,6 +14,9 @@ from kube_gateway.model.service import ServiceBackends
 _log = logging.getLogger("watcher")
 
 HELLO_WITHIN = 5.0
+SILENT_AFTER = 30.0
+"""Seconds without a word after which a line has ended: gateways report each second, and a node that fell ends no line."""
+
 LONGEST_LINE = 1024 * 1024
 """Bytes; a report has at most 400 peers and 1000 connections."""
 
@@ -46,12 +49,17 @@ async def converse(
     gateway.connected(writer)
     answers.changed()
     try:
-        while line := await reader.readline():
+        while line := await _next_line(reader):
             _answer(answers, gateway, messages.decode_from_gateway(line), name=name)
             await writer.drain()
     finally:
         gateway.disconnected(writer)
         answers.changed()
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(SILENT_AFTER):
+        return await reader.readline()
 
 
 def _answer(answers: Answers, gateway: ConnectedGateway, message: messages.FromGateway, *, name: str) -> None:

@@ -81,7 +81,7 @@ def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str
     if gateway is None or gateway.state == "exited":
         if wanted and _may_start(pod, observed):
             yield _start(pod)
-        elif not wanted and pod.running and pod.hooks_left:
+        elif not wanted and pod.running and pod.hooks_left and pod.obstacle is None:
             yield RemoveHooks(pod=pod.pod.key)
         return
     if not wanted:
@@ -113,7 +113,7 @@ def problem_of(pod: PodObservation) -> Obstacle | None:
         settings = settings_from_annotations(pod.pod.annotations)
     except InvalidAnnotation as problem:
         return Obstacle(reason=INVALID_ANNOTATION, message=problem.message, hint=problem.hint or "")
-    return pod.obstacle if pod.running and settings.wanted else None
+    return pod.obstacle if pod.running and (settings.wanted or pod.hooks_left) else None
 
 
 def settings_of(pod: PodObservation) -> Settings | None:
@@ -148,7 +148,8 @@ def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Set
     cookies = tuple(
         connection.cookie
         for connection in gateway.clear_connections
-        if (peer := encrypting.get(connection.remote_address)) is not None
+        if connection.local_address in pod.pod.addresses
+        and (peer := encrypting.get(connection.remote_address)) is not None
         and not _excludes(settings, connection.remote_address, connection.remote_port)
         and _comes_back_encrypted(connection, own=settings, peer=peer)
         and (settings.flush == "all" or connection.idle >= IDLE_AFTER)

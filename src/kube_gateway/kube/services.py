@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from kube_gateway.kube.client import Metadata
 from kube_gateway.model.service import Backend, ServiceBackends
 
 Destination = tuple[str, int]
@@ -34,17 +35,6 @@ _Entry = TypeVar("_Entry", str, Destination)
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of what is read of Kubernetes' objects. All has a default: the object of a bookmark is all but empty."""
-
-
-class Metadata(_Object, frozen=True):
-    """Who an object is."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    creation_timestamp: str | None = None
-    labels: dict[str, str] | None = None
 
 
 class ServicePort(_Object, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -24,8 +25,9 @@ from kube_gateway.watcher.authority import Signer
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.events import collection, event
+from kube_gateway.watcher.memory import PodMemory
 from kube_gateway.watcher.objects import PodObject
-from kube_gateway.watcher.refusal import obstacle_from
+from kube_gateway.watcher.refusal import is_there_already, obstacle_from
 
 _log = logging.getLogger("watcher")
 
@@ -46,60 +48,75 @@ class Actor:
         self._signer = signer
         self._instance = instance
 
-    async def start(self, seen: PodObject, observation: PodObservation, generation: int, settings: Settings) -> None:
-        """Add gateway number `generation`. Raises `KubernetesError`; a refusal is remembered and told instead."""
+    async def start(
+        self, seen: PodObject, observation: PodObservation, *, memory: PodMemory, generation: int, settings: Settings
+    ) -> None:
+        """Add gateway number `generation`. Raises `KubernetesError`; a refusal is remembered and told instead.
+
+        `memory` is that of this very pod: while it is waited for an answer, another pod may take its name.
+        """
         pod = observation.pod
-        container = attach.ephemeral_container(pod, self._how(seen, generation, settings))
-        await self._write_secret(pod)
+        how = self._how(seen, generation, settings)
+        container = attach.ephemeral_container(pod, how)
         patch = {"metadata": {"uid": pod.uid}, "spec": {"ephemeralContainers": [container]}}
+        if condition.current(seen) is None:
+            # First of all: by the condition a watcher that starts later knows that there may be a Secret to be removed.
+            await self.claim(seen, pod, condition.BEING_ADDED, memory=memory)
         try:
+            await self.write_secret(pod, memory=memory)
             await self._client.patch(f"{_path(pod)}/ephemeralcontainers", patch, kind="strategic")
         except KubernetesError as error:
+            if is_there_already(error):
+                memory.started = generation
+                return
             obstacle = obstacle_from(error, namespace=pod.namespace, configuration=self._configuration)
             if obstacle is None:
                 raise
-            self._cluster.memory(pod.key).refused(obstacle)
+            memory.refused(obstacle)
             if observation.problem != obstacle.message:
-                await self.report(pod, obstacle)
+                await self.report(pod, obstacle, memory=memory)
+            memory.told = obstacle.message
             return
-        memory = self._cluster.memory(pod.key)
-        memory.started, memory.secret_removed = generation, False
+        memory.started, memory.images[generation] = generation, how.image
+        memory.allow()
         _log.info("%s: gateway %d is added", pod.key, generation)
         note = f"Added {container['name']} ({container['image']}) with a certificate for {self._spiffe_id(pod)}"
         await self.tell(pod, reason="GatewayAdded", action="Enrol", note=note)
 
-    async def claim(self, seen: PodObject, pod: Pod, claim: condition.Claim) -> None:
+    async def claim(self, seen: PodObject, pod: Pod, claim: condition.Claim, *, memory: PodMemory) -> None:
         """Say it in the pod's condition, and in an event where that is news."""
-        before = condition.current(seen)
-        if before is not None and (before.status, before.reason, before.message) == (
-            claim.status,
-            claim.reason,
-            claim.message,
-        ):
+        before, version = condition.current(seen), seen.metadata.resource_version
+        said = condition.Claim(status=before.status, reason=before.reason, message=before.message) if before else None
+        if memory.claimed is not None and memory.claimed[0] == version:
+            # What was written since has not been seen yet.
+            said = memory.claimed[1]
+        if said == claim:
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         same = before is not None and before.status == claim.status
-        said = {
+        body = {
             "type": condition.TYPE,
             "status": claim.status,
             "reason": claim.reason,
             "message": claim.message,
             "lastTransitionTime": before.last_transition_time if before is not None and same else now,
         }
-        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [said]}}
+        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [body]}}
         await self._client.patch(f"{_path(pod)}/status", patch, kind="strategic")
-        if before is None or before.reason != claim.reason:
+        memory.claimed = version, claim
+        if said is None or said.reason != claim.reason:
             await self._tell_of(pod, claim)
 
-    async def remove_secret(self, pod: Pod) -> None:
+    async def remove_secret(self, pod: Pod, *, memory: PodMemory) -> None:
         """The pod has no gateway any more."""
         path = f"/api/v1/namespaces/{pod.namespace}/secrets/{attach.secret_name(pod.name)}"
         with contextlib.suppress(NotFound):
             await self._client.delete(path)
-        self._cluster.memory(pod.key).secret_removed = True
+        memory.secret = False
 
-    async def report(self, pod: Pod, problem: Obstacle) -> None:
+    async def report(self, pod: Pod, problem: Obstacle, *, memory: PodMemory) -> None:
         """Tell the pod's owner what is wrong."""
+        memory.told = problem.message
         _log.warning("%s: %s", pod.key, problem.message)
         note = f"{problem.message}; to mend it: {problem.hint}" if problem.hint else problem.message
         await self.tell(pod, reason=problem.reason, action="Enrol", note=note, kind="Warning")
@@ -121,10 +138,12 @@ class Actor:
                 await self.tell(pod, reason="Encrypting", action="Enrol", note=claim.message)
             case "GatewayDied" | "GatewayNotConnected":
                 await self.tell(pod, reason=claim.reason, action="Watch", note=claim.message, kind="Warning")
-            case "NotEnrolled":
+            case condition.NOT_ENROLLED:
                 await self.tell(pod, reason="Left", action="Leave", note="The gateway has left")
 
-    async def _write_secret(self, pod: Pod) -> None:
+    async def write_secret(self, pod: Pod, *, memory: PodMemory) -> None:
+        """A new key and certificate for the gateway that starts next."""
+        memory.secret, memory.secret_written_at = True, time.monotonic()
         key, request = await asyncio.to_thread(_native.create_key_and_request)
         life = self._configuration.certificate_life
         issued = self._signer.issuer.sign(request, pod=pod, life=life)
@@ -146,7 +165,7 @@ class Actor:
             image=image,
             pull_policy=configuration.pull_policy,
             privileged=self._cluster.needs_privilege(seen),
-            target=seen.spec.containers[0].name if configuration.target_first else "",
+            target=seen.spec.containers[0].name if configuration.target_first and seen.spec.containers else "",
         )
 
     def _spiffe_id(self, pod: Pod) -> SpiffeId:

@@ -28,7 +28,11 @@ _SECRET_KEYS = {"KEY": "key", "CERTIFICATE": "certificate", "TRUST_BUNDLE": "tru
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """How a gateway is started. `control` and `watcher` are where the watcher listens and its SPIFFE id."""
+    """How a gateway is started. `control` and `watcher` are where the watcher listens and its SPIFFE id.
+
+    `settings` are those to begin with; `pull_policy` is Kubernetes' imagePullPolicy. `target` is the container whose
+    process namespace the gateway shares, empty for none.
+    """
 
     generation: int
     settings: messages.Configure

@@ -1,5 +1,7 @@
-"""The certificate authority as the watcher has it: two files of a mounted Secret, which may come later than the watcher,
-and change while it runs."""
+"""The certificate authority as the watcher has it: two files of a mounted Secret, which may come later than the watcher.
+
+They are read once: a watcher has to be started again after its authority was replaced.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from kube_gateway.watcher.configuration import CERTIFICATE_KEY, PRIVATE_KEY_KEY
 
 
 class Signer(msgspec.Struct, frozen=True, kw_only=True):
-    """What certificates are issued with."""
+    """What certificates are issued with: the root and its key, what signs with them, and what peers shall trust."""
 
     authority: Authority
     issuer: Issuer

@@ -21,7 +21,7 @@ from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, generations
 from kube_gateway.watcher.memory import PodMemory
-from kube_gateway.watcher.objects import NamespaceObject, PodObject, our_annotations
+from kube_gateway.watcher.objects import NamespaceObject, PodObject, our_annotations, seconds
 from kube_gateway.watcher.observation import Surroundings, observe
 
 UPGRADES_AT_ONCE = 5
@@ -139,6 +139,11 @@ class Cluster:
             refusal=memory.refusal,
             longest_retry=self._configuration.longest_retry,
             now=time.time(),
+            images=memory.images,
+            ended=memory.ended,
+            told=memory.told,
+            known_for=time.monotonic() - memory.since,
+            certificate_life=self._configuration.certificate_life.total_seconds(),
         )
         return observe(pod, memory.lines, surroundings)
 
@@ -192,8 +197,10 @@ class Cluster:
             self._memories.pop(key, None)
             self._upgrades.pop(key, None)
         else:
-            if memory is None or memory.uid != pod.metadata.uid:
+            known = memory is not None and memory.uid == pod.metadata.uid
+            if memory is None or not known:
                 memory = self._memories[key] = PodMemory(pod.metadata.uid)
+            _note_ends(pod, memory, known=known)
             # The address of a pod that has ended may be another's by now; that of a node is nobody's.
             has_own = pod.status.phase in {"Running", "Pending"} and not pod.spec.host_network
             memory.addresses = pod.addresses if has_own else ()
@@ -207,6 +214,18 @@ class Cluster:
             if pod.metadata.namespace == name:
                 self._memories[key].allow()
                 self._on_pod(key)
+
+
+def _note_ends(pod: PodObject, memory: PodMemory, *, known: bool) -> None:
+    """When a gateway ended, by our clock: a node's may be wrong by hours, and pauses depend on it.
+
+    Of those that ended before the watcher looked, only their node knows.
+    """
+    now = time.time()
+    for generation in generations(pod):
+        if generation.terminated is not None:
+            end = now if known else min(seconds(generation.terminated.finished_at), now)
+            memory.ended.setdefault(generation.number, end)
 
 
 def _says_that_its_node_needs_privilege(pod: PodObject) -> bool:

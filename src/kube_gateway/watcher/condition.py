@@ -21,21 +21,26 @@ TYPE = "kube-gateway.io/Encrypted"
 SILENT_AFTER = 30.0
 """Seconds without a line to a gateway that runs after which nothing is claimed of it."""
 
+NOT_ENROLLED = "NotEnrolled"
 _PROBLEM = "Problem"
 _HINT = "; to mend it: "
+_LONGEST_LAST_WORDS = 300
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What the condition shall say; `reason` is a word in CamelCase."""
+    """What the condition shall say: `status` is `True`, `False` or `Unknown`, `reason` a word in CamelCase."""
 
     status: str
     reason: str
     message: str
 
 
+BEING_ADDED = Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
+
+
 def current(pod: PodObject) -> Condition | None:
     """The condition that the pod has."""
-    return next((condition for condition in pod.status.conditions if condition.type == TYPE), None)
+    return next((condition for condition in pod.status.conditions or () if condition.type == TYPE), None)
 
 
 def reported_problem(pod: PodObject) -> str | None:
@@ -57,17 +62,27 @@ def claim(
     settings = settings_of(observation)
     if problem is not None:
         message = problem.message + (f"{_HINT}{problem.hint}" if problem.hint else "")
-        # While annotations are not understood, the last ones that were stay in force.
-        gateway = observation.gateway
-        encrypts = gateway is not None and gateway.state == "ready" and gateway.applied and gateway.applied.encrypting
-        return Claim(status="True" if encrypts else "False", reason=f"{_PROBLEM}{problem.reason}", message=message)
+        return Claim(
+            status=_status_with_problem(observation, before), reason=f"{_PROBLEM}{problem.reason}", message=message
+        )
     if settings is None or not settings.wanted:
-        if before is None:
+        if before is None and observation.generation == 0:
             return None
         gone = observation.gateway is None or observation.gateway.state == "exited"
-        reason, message = ("NotEnrolled", "") if gone else ("Leaving", "old connections have time to finish")
+        reason, message = (NOT_ENROLLED, "") if gone else ("Leaving", "old connections have time to finish")
         return Claim(status="False", reason=reason, message=message)
     return _of_gateway(pod, connected, settings=settings, known_for=known_for)
+
+
+def _status_with_problem(observation: PodObservation, before: Condition | None) -> str:
+    """While annotations are not understood, the last ones that were stay in force."""
+    gateway = observation.gateway
+    if gateway is None or gateway.state == "exited":
+        return "False"
+    if gateway.applied is not None:
+        return "True" if gateway.state == "ready" and gateway.applied.encrypting else "False"
+    # The watcher has started since, and what the gateway was last told is known to the gateway alone.
+    return before.status if before is not None else "Unknown"
 
 
 def _of_gateway(
@@ -100,13 +115,21 @@ def _serving(settings: Settings, generation: int) -> Claim:
 
 def _not_yet(newest: Generation | None) -> Claim:
     if newest is None:
-        return Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
+        return BEING_ADDED
     ended, waiting = newest.terminated, newest.state.waiting
     if ended is not None:
-        last = ended.message.strip().rsplit("\n", 2)[-2:]
-        said = f": {' '.join(last)}" if last != [""] else ""
+        last = _last_words(ended.message)
+        said = f": {last}" if last else ""
         text = f"gateway {newest.number} ended with exit code {ended.exit_code}{said}; another is started"
         return Claim(status="False", reason="GatewayDied", message=text)
     if waiting is not None and waiting.reason and waiting.reason != "ContainerCreating":
         return Claim(status="False", reason=waiting.reason, message=waiting.message)
     return Claim(status="False", reason="GatewayStarting", message=f"gateway {newest.number} is starting")
+
+
+def _last_words(log: str) -> str:
+    """What a gateway said last: the error and its hint if it told one, else its last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    told = [next((line for line in reversed(lines) if line.startswith(start)), "") for start in ("error:", "hint:")]
+    said = " ".join(filter(None, told)) or (lines[-1] if lines else "")
+    return said if len(said) <= _LONGEST_LAST_WORDS else f"{said[: _LONGEST_LAST_WORDS - 4]} ..."

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 Privileged = Literal["never", "when-needed", "always"]
+"""Whether gateways are; `when-needed`: on nodes where one could not do without (see `generations.NEEDS_PRIVILEGE`)."""
 
 NAMESPACE = "kube-gateway"
 SERVICE_ACCOUNT = "kube-gateway-watcher"
@@ -22,11 +23,12 @@ CERTIFICATE_KEY, PRIVATE_KEY_KEY = "ca-cert", "ca-key"
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """`image` empty: that of the watcher's own pod. `capture_cidrs` is the default of the annotation podcidr.
+    """`image` empty: that of the watcher's own pod. `capture_cidrs` is the default of the annotation podcidr, as text.
 
     `authority` is a directory with the files ca-cert and ca-key. `address` is the watcher's own, under which the other
     watchers tell gateways to look for it; `control` is where gateways look first, empty: the Service of the watcher.
     `name` is that of the watcher's pod. `target_first`: gateways share the process namespace of the first container.
+    `longest_retry` is the longest pause, in seconds, before a gateway that failed is replaced.
     """
 
     namespace: str = NAMESPACE

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
+from asyncio import sslproto
+from collections import Counter
 from collections.abc import Callable
 
 from kube_gateway import _native
@@ -30,8 +33,19 @@ _log = logging.getLogger("watcher")
 
 _KNOWN_WITHIN = 10.0
 _HANDSHAKE_WITHIN = 5.0
-MOST_UNPROVEN = 256
+MOST_UNPROVEN = 1024
 """Connections at once that have not proved yet who they are."""
+
+MOST_UNPROVEN_OF_ONE = 64
+"""Of these, from one address: else a single workload could keep all others out. Some networks show a node's address for
+all of its pods."""
+
+_TELL_AGAIN_AFTER = 600.0
+_MOST_TOLD = 1024
+
+# asyncio keeps a buffer of this size for each TLS connection, 256 KiB unless told otherwise. A line carries some hundred
+# bytes a second, and there is one for each gateway of the cluster.
+sslproto.SSLProtocol.max_size = 16 * 1024
 
 Look = Callable[[str], None]
 
@@ -43,29 +57,22 @@ class ControlEndpoint:
         self._configuration = configuration
         self._signer = signer
         self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext
         self._cluster: Cluster | None = None
         self._look: Look = lambda _: None
         self._leader = ""
         self._answers: dict[asyncio.StreamWriter, PodAnswers] = {}
-        self._unproven = 0
+        self._unproven: Counter[str] = Counter()
+        self._told: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
         """Listen, with a certificate that is made anew in time, until cancelled. Raises `OSError`, `IdentityError`."""
+        self._tls = self._context()
+        self._server = await asyncio.start_server(self._serve, port=self._configuration.port, limit=LONGEST_LINE)
         while True:
-            life = self._configuration.certificate_life.total_seconds()
-            server = await asyncio.start_server(
-                self._serve,
-                port=self._configuration.port,
-                ssl=self._context(),
-                ssl_handshake_timeout=_HANDSHAKE_WITHIN,
-                limit=LONGEST_LINE,
-                reuse_port=True,
-            )
-            # Lines that stand are not touched by the end of a listener.
-            if self._server is not None:
-                self._server.close()
-            self._server = server
-            await asyncio.sleep(life / 2)
+            await asyncio.sleep(self._configuration.certificate_life.total_seconds() / 2)
+            # For those that connect from now on; lines that stand go on.
+            self._tls = self._context()
 
     def close(self) -> None:
         """Stop listening, and end all lines."""
@@ -111,28 +118,30 @@ class ControlEndpoint:
         return server_context(chain=issued.chain, key=key, trust_bundle=self._signer.bundle.pem)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
+        peer = (writer.get_extra_info("peername") or ("?",))[0]
         try:
-            await self._serve_line(reader, writer)
+            await self._serve_line(reader, writer, peer=peer)
         except (OSError, ValueError, TimeoutError) as error:
             _log.debug("lost the line to %s: %s", peer, error)
         except IdentityError as error:
-            _log.warning("%s is not let in: %s", peer[0], error.message)
+            self._tell_seldom(peer, error.message)
         finally:
             self._answers.pop(writer, None)
             writer.close()
 
-    async def _serve_line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._unproven >= MOST_UNPROVEN:
+    async def _serve_line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, peer: str) -> None:
+        if self._unproven.total() >= MOST_UNPROVEN or self._unproven[peer] >= MOST_UNPROVEN_OF_ONE:
             raise IdentityError("too many at once have not proved who they are")
-        self._unproven += 1
+        self._unproven[peer] += 1
         try:
+            # Nothing may be waited for before this, or the stream would take the handshake's first bytes for data.
+            await writer.start_tls(self._tls, ssl_handshake_timeout=_HANDSHAKE_WITHIN)
             names = names_of_peer(writer.get_extra_info("ssl_object"))
             async with asyncio.timeout(HELLO_WITHIN):
                 hello = messages.decode_from_gateway(await reader.readline())
             cluster = await self._known()
         finally:
-            self._unproven -= 1
+            self._unproven -= Counter({peer: 1})
         if not isinstance(hello, messages.Hello):
             raise IdentityError("it does not introduce itself")
         if cluster is None:
@@ -162,7 +171,18 @@ class ControlEndpoint:
             async with asyncio.timeout(_KNOWN_WITHIN):
                 await cluster.pods_known()
                 await cluster.services_known()
-        return cluster
+        # Another may lead by now, and a line to us would tell its gateway nothing any more.
+        return cluster if cluster is self._cluster else None
+
+    def _tell_seldom(self, peer: str, why: str) -> None:
+        """Whoever is not let in comes back every few seconds, and one line is enough."""
+        now = time.monotonic()
+        if now < self._told.get((peer, why), 0.0):
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told[peer, why] = now + _TELL_AGAIN_AFTER
+        _log.warning("%s is not let in: %s", peer, why)
 
 
 def _prove(names: PeerNames, hello: messages.Hello, cluster: Cluster, *, trust_domain: str) -> PodObject:

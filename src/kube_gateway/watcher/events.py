@@ -11,7 +11,10 @@ from kube_gateway.model.pod import Pod
 CONTROLLER = "kube-gateway.io/watcher"
 
 _LONGEST_NOTE = 1024
+"""Bytes, as the API server counts them."""
+
 _LONGEST_NAME = 253
+_LONGEST_INSTANCE = 128
 
 
 def collection(pod: Pod) -> str:
@@ -28,10 +31,10 @@ def event(
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": pod.name[: _LONGEST_NAME - len(mark)] + mark, "namespace": pod.namespace},
+        "metadata": {"name": pod.name[: _LONGEST_NAME - len(mark)].rstrip("-.") + mark, "namespace": pod.namespace},
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": CONTROLLER,
-        "reportingInstance": instance[:128],
+        "reportingInstance": instance[:_LONGEST_INSTANCE],
         "regarding": {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -42,5 +45,12 @@ def event(
         "type": kind,
         "reason": reason,
         "action": action,
-        "note": note if len(note) <= _LONGEST_NOTE else f"{note[: _LONGEST_NOTE - 4]} ...",
+        "note": _shortened(note),
     }
+
+
+def _shortened(note: str) -> str:
+    encoded = note.encode()
+    if len(encoded) <= _LONGEST_NOTE:
+        return note
+    return encoded[: _LONGEST_NOTE - 4].decode(errors="ignore") + " ..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -12,6 +13,10 @@ from kube_gateway.watcher.objects import ContainerState, PodObject, Terminated, 
 
 STABLE_AFTER = 30.0
 """Seconds that a gateway has run after which its end is no failure of its start."""
+
+MOST_GENERATIONS = 100
+"""Gateways that one pod is given. Each stays in the pod's object for ever, and one that has grown too large for the API
+server to store cannot even be updated by its kubelet."""
 
 NEEDS_PRIVILEGE = NeedsPrivilege.exit_code
 """Exit code of a gateway whose container may do too little on its node."""
@@ -33,6 +38,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.state.terminated
 
     @property
+    def lacks_its_secret(self) -> bool:
+        """Whether its kubelet waits for what it is to be started with."""
+        return self.state.waiting is not None and self.state.waiting.reason == "CreateContainerConfigError"
+
+    @property
     def ran_for(self) -> float:
         """Seconds from start to end of one that has ended."""
         ended = self.state.terminated
@@ -46,9 +56,9 @@ def container_name(number: int) -> str:
 
 def generations(pod: PodObject) -> tuple[Generation, ...]:
     """All gateways that a pod has had, oldest first."""
-    states = {status.name: status.state for status in pod.status.ephemeral_container_statuses}
+    states = {status.name: status.state for status in pod.status.ephemeral_container_statuses or ()}
     found = []
-    for container in pod.spec.ephemeral_containers:
+    for container in pod.spec.ephemeral_containers or ():
         if match := _NAME.fullmatch(container.name):
             context = container.security_context
             found.append(
@@ -62,20 +72,24 @@ def generations(pod: PodObject) -> tuple[Generation, ...]:
     return tuple(sorted(found, key=lambda generation: generation.number))
 
 
-def failures(history: tuple[Generation, ...]) -> tuple[int, float]:
-    """How many failed in a row up to now, and when the last did (seconds since the epoch, by the node's clock).
+def failures(
+    history: tuple[Generation, ...], *, connected: Container[int] = (), ended: Mapping[int, float] | None = None
+) -> tuple[int, float]:
+    """How many failed in a row up to now, and when the last did (seconds since the epoch).
 
-    A gateway that served for a while and then died begins a new row.
+    A gateway that served for a while and then died begins a new row. One that ended well although it never spoke to this
+    watcher (`connected` has the numbers of those that did) and did not run for long is none of ours that left: perhaps not
+    even our program. `ended` are times by the watcher's clock, which counts before the node's.
     """
     count, last = 0, 0.0
     for generation in reversed(history):
-        ended = generation.terminated
-        if ended is None:
+        end = generation.terminated
+        if end is None:
             continue
-        if ended.exit_code == 0:
+        if end.exit_code == 0 and (generation.number in connected or generation.ran_for > STABLE_AFTER):
             break
         count += 1
-        last = max(last, seconds(ended.finished_at))
+        last = max(last, (ended or {}).get(generation.number, seconds(end.finished_at)))
         if generation.ran_for > STABLE_AFTER:
             break
     return count, last

@@ -5,10 +5,12 @@ All of it may be lost: a watcher that starts knows what the API shows, and the g
 
 from __future__ import annotations
 
+import math
 import time
 
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.observed import Obstacle
+from kube_gateway.watcher.condition import Claim
 
 RETRY_REFUSED = 300.0
 """Seconds after which a gateway that an admission plugin refused is tried again, if its namespace does not change."""
@@ -17,7 +19,11 @@ RETRY_REFUSED = 300.0
 class PodMemory:
     """Of one pod. `lines` are by generation; `started` is the generation added last, 0 for none.
 
-    `since` is the monotonic time from which on the pod is known.
+    `since` is the monotonic time from which on the pod is known. `images` are those that generations were asked for with,
+    `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended. `told` is the message
+    of the problem told last, empty when there was none, None when this watcher has not told anything. `claimed` is what
+    was last written into the condition, and the resourceVersion of the pod that was known then. `secret` says whether the
+    pod has a Secret, None when this watcher has neither written nor removed one; `secret_written_at` is monotonic.
     """
 
     def __init__(self, uid: str) -> None:
@@ -26,7 +32,12 @@ class PodMemory:
         self.addresses: tuple[str, ...] = ()
         self.lines: dict[int, ConnectedGateway] = {}
         self.started = 0
-        self.secret_removed = False
+        self.images: dict[int, str] = {}
+        self.ended: dict[int, float] = {}
+        self.told: str | None = None
+        self.claimed: tuple[str, Claim] | None = None
+        self.secret: bool | None = None
+        self.secret_written_at = -math.inf
         self._refusal: Obstacle | None = None
         self._refused_until = 0.0
 

@@ -14,9 +14,14 @@ from kube_gateway.kube.client import Metadata
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 
+_MIRROR = "kubernetes.io/config.mirror"
+
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Base. All has a default: the object of a bookmark is all but empty. Nothing here refers in a circle."""
+    """Base. All has a default: the object of a bookmark is all but empty. Nothing here refers in a circle.
+
+    Go writes a list or a time without value as null, here and there.
+    """
 
 
 class SecurityContext(_Object, frozen=True):
@@ -39,8 +44,8 @@ class PodSpec(_Object, frozen=True):
     node_name: str = ""
     service_account_name: str = ""
     host_network: bool = False
-    containers: tuple[Container, ...] = ()
-    ephemeral_containers: tuple[Container, ...] = ()
+    containers: tuple[Container, ...] | None = None
+    ephemeral_containers: tuple[Container, ...] | None = None
 
 
 class Waiting(_Object, frozen=True):
@@ -53,7 +58,7 @@ class Waiting(_Object, frozen=True):
 class Running(_Object, frozen=True):
     """Since when a container runs (RFC 3339)."""
 
-    started_at: str = ""
+    started_at: str | None = None
 
 
 class Terminated(_Object, frozen=True):
@@ -101,9 +106,9 @@ class PodStatus(_Object, frozen=True):
     """What has become of a pod."""
 
     phase: str = ""
-    pod_ips: tuple[PodAddress, ...] = msgspec.field(default=(), name="podIPs")
-    conditions: tuple[Condition, ...] = ()
-    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
+    pod_ips: tuple[PodAddress, ...] | None = msgspec.field(default=None, name="podIPs")
+    conditions: tuple[Condition, ...] | None = None
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
 class PodObject(_Object, frozen=True):
@@ -116,7 +121,12 @@ class PodObject(_Object, frozen=True):
     @property
     def addresses(self) -> tuple[str, ...]:
         """Its addresses, IPv4 first."""
-        return tuple(sorted((address.ip for address in self.status.pod_ips), key=lambda text: ":" in text))
+        return tuple(sorted((address.ip for address in self.status.pod_ips or ()), key=lambda text: ":" in text))
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it is a kubelet's own, which the API server only mirrors."""
+        return _MIRROR in (self.metadata.annotations or {})
 
     @property
     def is_ending(self) -> bool:

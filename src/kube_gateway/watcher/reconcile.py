@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from kube_gateway.control import actions, messages
 from kube_gateway.control.connected import ConnectedGateway
-from kube_gateway.control.decide import decide, retry_after, settings_of
+from kube_gateway.control.decide import decide, problem_of, retry_after, settings_of
 from kube_gateway.control.observed import Observed, Obstacle, PodObservation
 from kube_gateway.errors import IdentityError
-from kube_gateway.kube.client import Conflict, NotFound
+from kube_gateway.kube.client import Conflict, Invalid, NotFound
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import condition
@@ -21,8 +21,15 @@ from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import generations
 from kube_gateway.watcher.memory import RETRY_REFUSED, PodMemory
 from kube_gateway.watcher.objects import PodObject
+from kube_gateway.watcher.refusal import is_replaced
 
 _log = logging.getLogger("watcher")
+
+_MEND_SECRET_AFTER = 15.0
+"""Seconds from writing a Secret until it is written again if a kubelet says that it does not find it."""
+
+_LOOK_AGAIN = 1.0
+"""Seconds until what is known has caught up with what was done, or another pod's turn has come."""
 
 
 class Reconciler:
@@ -38,38 +45,48 @@ class Reconciler:
 
         Raises `KubernetesError` or `OSError` when it could not be done, to be tried again.
         """
+        # Before it is looked: what is due a moment later is then still to come.
+        now = time.time()
         seen, observation = self._cluster.pod(key), self._cluster.observe(key)
         if seen is None or observation is None or not _concerns_us(seen, observation):
             return None
+        memory = self._cluster.memory(key)
         peers = self._cluster.peers_of(observation)
         longest = self._configuration.longest_retry
-        observed = Observed(now=time.time(), pods=(observation,), peers=peers, longest_retry=longest)
+        observed = Observed(now=now, pods=(observation,), peers=peers, longest_retry=longest)
         try:
             for action in decide(observed):
-                await self._act(action, seen, observation)
-            await self._finish(key)
+                await self._act(action, seen, observation, memory=memory)
+            await self._finish(key, memory=memory)
         except NotFound:
             return None  # it went in the meantime, and that will be seen
-        except Conflict as error:
+        except (Conflict, Invalid) as error:
+            if not is_replaced(error):
+                raise
             _log.debug("%s: %s", key, error.message)
-            return 1.0  # another pod has its name by now, and that will be seen
+            return _LOOK_AGAIN  # another pod has its name by now, and that will be seen
         except IdentityError as error:
             _log.error("%s: no certificate: %s", key, error.message)
             return RETRY_REFUSED
-        return self._next_look(key)
+        return self._next_look(key, now=now)
 
-    async def _act(self, action: actions.Action, seen: PodObject, observation: PodObservation) -> None:
-        memory = self._cluster.memory(action.pod)
+    async def _act(
+        self, action: actions.Action, seen: PodObject, observation: PodObservation, *, memory: PodMemory
+    ) -> None:
         match action:
             case actions.StartGateway():
                 settings = settings_of(observation) or Settings()
                 gateway = observation.gateway
                 if gateway is not None and gateway.outdated and not self._cluster.may_upgrade(action.pod):
                     return
-                await self._actor.start(seen, observation, action.generation, settings)
+                await self._actor.start(
+                    seen, observation, memory=memory, generation=action.generation, settings=settings
+                )
             case actions.RemoveHooks():
                 # Only a gateway in the pod can do that: one that is not wanted undoes what is left, and ends.
-                await self._actor.start(seen, observation, observation.generation + 1, Settings())
+                await self._actor.start(
+                    seen, observation, memory=memory, generation=observation.generation + 1, settings=Settings()
+                )
             case actions.Configure():
                 for line in _alive(seen, memory):
                     line.configure(action.settings, addresses=observation.pod.addresses)
@@ -82,48 +99,63 @@ class Reconciler:
                     line.send(messages.Flush(cookies=action.cookies))
             case actions.ReportProblem():
                 problem = Obstacle(reason=action.reason, message=action.message, hint=action.hint)
-                await self._actor.report(observation.pod, problem)
+                await self._actor.report(observation.pod, problem, memory=memory)
             case actions.ClearProblem():
-                _log.info("%s: the problem is gone", action.pod)
+                memory.told = ""
 
-    async def _finish(self, key: str) -> None:
+    async def _finish(self, key: str, *, memory: PodMemory) -> None:
         """Say what is so now, and clear up after a gateway that has left."""
         seen, observation = self._cluster.pod(key), self._cluster.observe(key)
-        if seen is None or observation is None:
+        if seen is None or observation is None or seen.metadata.uid != memory.uid:
             return
-        memory = self._cluster.memory(key)
+        if _may_mend_secret(seen, memory):
+            await self._actor.write_secret(observation.pod, memory=memory)
         claim = condition.claim(seen, observation, memory.lines, known_for=time.monotonic() - memory.since)
         if claim is not None:
-            await self._actor.claim(seen, observation.pod, claim)
+            await self._actor.claim(seen, observation.pod, claim, memory=memory)
         gateway = observation.gateway
         if gateway is not None and gateway.state == "ready" and not gateway.outdated:
             self._cluster.upgraded(key)
+        # One that was refused may have left a Secret without ever having been a gateway.
+        left = gateway is None or (gateway.state == "exited" and gateway.exit_code == 0)
         settings = settings_of(observation)
-        left = gateway is not None and gateway.state == "exited" and gateway.exit_code == 0
-        if left and settings is not None and not settings.wanted and not memory.secret_removed:
-            await self._actor.remove_secret(observation.pod)
+        unwanted = settings is not None and not settings.wanted and problem_of(observation) is None
+        perhaps_there = memory.secret or (memory.secret is None and claim is not None)
+        if left and unwanted and perhaps_there:
+            await self._actor.remove_secret(observation.pod, memory=memory)
 
-    def _next_look(self, key: str) -> float | None:
+    def _next_look(self, key: str, *, now: float) -> float | None:
         observation = self._cluster.observe(key)
-        if observation is None or observation.ending:
+        if observation is None or observation.ending or not observation.running:
             return None
         memory = self._cluster.memory(key)
-        return min(self._delays(observation, memory), default=None)
+        return min(self._delays(observation, memory, now=now), default=None)
 
-    def _delays(self, observation: PodObservation, memory: PodMemory) -> Iterator[float]:
-        """Seconds until what was not to be done yet may be done."""
+    def _delays(self, observation: PodObservation, memory: PodMemory, *, now: float) -> Iterator[float]:
+        """Seconds until what was not to be done yet may be done; `now` is when it was decided."""
         gateway = observation.gateway
         if gateway is not None and gateway.state == "exited" and observation.failures:
             pause = retry_after(observation.failures, longest=self._configuration.longest_retry)
-            # A little later: not to be early by the precision of a clock.
-            yield max(observation.last_failure + pause - time.time(), 0.0) + 0.05
+            remaining = observation.last_failure + pause - now
+            if remaining > 0:
+                # A little later: not to be early by the precision of a clock.
+                yield remaining + 0.05
         if memory.refusal is not None:
             yield RETRY_REFUSED
+        if gateway is not None and gateway.state == "starting":
+            yield _MEND_SECRET_AFTER
         if gateway is not None and gateway.outdated:
-            yield 1.0
+            yield _LOOK_AGAIN
         connected = any(line.is_connected for line in memory.lines.values())
         if gateway is not None and gateway.state != "exited" and not connected:
             yield condition.SILENT_AFTER
+
+
+def _may_mend_secret(seen: PodObject, memory: PodMemory) -> bool:
+    """Whether somebody has removed the Secret before the gateway could start; it would wait for ever."""
+    history = generations(seen)
+    waited = time.monotonic() - memory.secret_written_at
+    return bool(history) and history[-1].lacks_its_secret and waited >= _MEND_SECRET_AFTER
 
 
 def _concerns_us(seen: PodObject, observation: PodObservation) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import signal
+from collections.abc import AsyncIterator
 
 from kube_gateway.errors import IdentityError
 from kube_gateway.kube.client import KubernetesClient
@@ -71,7 +72,7 @@ class Watcher:
             identity=self._identity,
             on_leader=self._leader_changed,
         )
-        async with asyncio.TaskGroup() as group:
+        async with _one_error(), asyncio.TaskGroup() as group:
             group.create_task(self._endpoint.run())
             try:
                 while True:
@@ -94,7 +95,7 @@ class Watcher:
         publisher = Publisher(self._client, self._configuration, cluster=cluster)
         self._endpoint.lead(cluster, queue.add)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with _one_error(), asyncio.TaskGroup() as group:
                 group.create_task(cluster.run())
                 await cluster.pods_known()
                 group.create_task(queue.run(reconciler.look))
@@ -107,3 +108,12 @@ class Watcher:
         address = rest.rpartition("_")[0]
         host = f"[{address}]" if ":" in address else address
         self._endpoint.leader_is(f"tls:{host}:{self._configuration.port}" if address else "")
+
+
+@contextlib.asynccontextmanager
+async def _one_error() -> AsyncIterator[None]:
+    """Raise what went wrong first rather than a group, which no caller knows how to tell."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
