@@ -37,6 +37,7 @@ FROM_WATCHER = [
         service=ServiceBackends(service="a/b", backends=(Backend(address="10.0.0.3", port=8443),), affinity_seconds=5),
     ),
     messages.Elsewhere(control="tls:10.0.0.4:18444"),
+    messages.Heartbeat(),
     messages.Flush(cookies=(1, 2**63)),
     messages.Leave(grace=1.0),
 ]

@@ -17,6 +17,12 @@ HELLO_WITHIN = 5.0
 SILENT_AFTER = 30.0
 """Seconds without a word after which a line has ended: gateways report each second, and a node that fell ends no line."""
 
+HEARTBEAT_EVERY = 5.0
+"""Seconds; a watcher that hangs, or whose node fell, ends no line either, and another may lead by then."""
+
+WATCHER_SILENT_AFTER = 3 * HEARTBEAT_EVERY
+"""Seconds without a word after which a gateway looks for another watcher."""
+
 LONGEST_LINE = 1024 * 1024
 """Bytes; a report has at most 400 peers and 1000 connections."""
 
@@ -48,13 +54,21 @@ async def converse(
     """Serve one line until it ends; `name` is for the log. Raises `OSError`, and `ValueError` for what is no message."""
     gateway.connected(writer)
     answers.changed()
+    heartbeat = asyncio.create_task(_beat(gateway))
     try:
         while line := await _next_line(reader):
             _answer(answers, gateway, messages.decode_from_gateway(line), name=name)
             await writer.drain()
     finally:
+        heartbeat.cancel()
         gateway.disconnected(writer)
         answers.changed()
+
+
+async def _beat(gateway: ConnectedGateway) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_EVERY)
+        gateway.send(messages.Heartbeat())
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:

@@ -129,8 +129,12 @@ class Elsewhere(_Message, frozen=True):
     control: str = ""
 
 
+class Heartbeat(_Message, frozen=True):
+    """The watcher is there, and has nothing new."""
+
+
 FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery
-FromWatcher = Configure | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere
+FromWatcher = Configure | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere | Heartbeat
 Line = Annotated[bytes, "one JSON object and a newline"]
 
 _encoder = msgspec.json.Encoder()

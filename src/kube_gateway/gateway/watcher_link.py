@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from kube_gateway.control import messages
+from kube_gateway.control.conversation import WATCHER_SILENT_AFTER
 from kube_gateway.errors import KubeGatewayError
 
 _log = logging.getLogger("supervisor")
@@ -94,7 +95,7 @@ class WatcherLink:
     async def _listen(self, reader: asyncio.StreamReader, pause: float) -> float:
         """Hand on messages until the connection ends; returns the pause before the next try."""
         try:
-            while line := await reader.readline():
+            while line := await _next_line(reader):
                 try:
                     message = messages.decode_from_watcher(line)
                 except ValueError as error:
@@ -105,6 +106,9 @@ class WatcherLink:
                 self._on_message(message)
                 if not isinstance(message, messages.Elsewhere):
                     pause = _FIRST_PAUSE
+        except TimeoutError:
+            self._tell_once(f"the watcher has said nothing for {WATCHER_SILENT_AFTER:g} s")
+            return pause
         except (OSError, ValueError) as error:
             self._tell_once(f"lost the watcher: {_why(error)}")
             return pause
@@ -115,6 +119,11 @@ class WatcherLink:
         if what != self._told:
             self._told = what
             _log.warning("%s", what)
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(WATCHER_SILENT_AFTER):
+        return await reader.readline()
 
 
 def _why(error: Exception) -> str:

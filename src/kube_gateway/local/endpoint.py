@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from kube_gateway.control import messages
-from kube_gateway.errors import IdentityError
+from kube_gateway.control.conversation import HELLO_WITHIN, LONGEST_LINE, converse
 from kube_gateway.local import cgroups
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.model.service import ServiceBackends
 
 _log = logging.getLogger("manager")
 
-_HELLO_WITHIN = 5.0
-_LONGEST_LINE = 1024 * 1024
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -55,13 +53,13 @@ async def serve_gateways(watcher: Watcher, path: Path) -> asyncio.Server:
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(serve, str(path), limit=_LONGEST_LINE)
+    server = await asyncio.start_unix_server(serve, str(path), limit=LONGEST_LINE)
     path.chmod(0o600)
     return server
 
 
 async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    hello = messages.decode_from_gateway(await asyncio.wait_for(reader.readline(), _HELLO_WITHIN))
+    hello = messages.decode_from_gateway(await asyncio.wait_for(reader.readline(), HELLO_WITHIN))
     pid = peer_process(writer)
     cgroup = cgroups.cgroup_of(pid)
     if not isinstance(hello, messages.Hello) or cgroup is None:
@@ -71,28 +69,32 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
     if gateway is None:
         _log.warning("process %d in %s is not the gateway of %s", pid, cgroup, hello.pod)
         return
-    gateway.connected(writer, cgroup)
-    watcher.changed()
-    try:
-        while line := await reader.readline():
-            message = messages.decode_from_gateway(line)
-            match message:
-                case messages.Report():
-                    if gateway.reported(message) or message.clear_connections:
-                        watcher.changed()
-                case messages.CertificateRequest():
-                    try:
-                        gateway.send(watcher.certify(hello, message))
-                    except IdentityError as error:
-                        _log.error("no certificate for %s: %s", hello.pod, error.message)
-                case messages.PeerQuery():
-                    answer = messages.PeerAnswer(address=message.address, enrolled=watcher.is_enrolled(message.address))
-                    gateway.send(answer)
-                case messages.ServiceQuery():
-                    gateway.answer(message.address, message.port, watcher.resolve(message.address, message.port))
-            await writer.drain()
-    finally:
-        gateway.disconnected(writer)
+    gateway.cgroup = cgroup
+    answers = _Answers(watcher, gateway, hello)
+    await converse(answers, gateway, reader=reader, writer=writer, name=hello.pod)
+
+
+class _Answers:
+    """What the manager answers to one gateway."""
+
+    def __init__(self, watcher: Watcher, gateway: Gateway, hello: messages.Hello) -> None:
+        self._watcher = watcher
+        self._gateway = gateway
+        self._hello = hello
+
+    def certify(self, request: messages.CertificateRequest) -> messages.Certificate:
+        return self._watcher.certify(self._hello, request)
+
+    def is_enrolled(self, address: str) -> bool:
+        return self._watcher.is_enrolled(address)
+
+    def resolve(self, address: str, port: int) -> ServiceBackends | None:
+        service = self._watcher.resolve(address, port)
+        self._gateway.remember(address, port, service)
+        return service
+
+    def changed(self) -> None:
+        self._watcher.changed()
 
 
 def peer_process(writer: asyncio.StreamWriter) -> int:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kube_gateway.control import messages
-from kube_gateway.control.observed import GatewayObservation, GatewayState
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.control.observed import GatewayObservation
 from kube_gateway.local import cgroups
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.launch import in_pod
 from kube_gateway.local.store import PodRecord
 from kube_gateway.model.service import ServiceBackends
-from kube_gateway.model.settings import Settings
 
 COMMAND = (sys.executable, "-m", "kube_gateway", "gateway")
 
@@ -25,27 +25,22 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTWRITEBYTE
 
 _STABLE_AFTER = 30.0
 _MOST_QUESTIONS = 16_384
-_STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
 
-class Gateway:
+class Gateway(ConnectedGateway):
     """A gateway of one pod, and what is known of it. `generation` 0: there has been none."""
 
     def __init__(self, instance: Instance, record: PodRecord) -> None:
+        super().__init__()
         self._pod_cgroup = cgroups.pod_cgroup(instance, record.name)
         self.cgroup: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._ready_since: float | None = None
-        self._writer: asyncio.StreamWriter | None = None
         self._ended = not self._has_processes(())
         self.generation = record.generation
         self.failures = 0
         self.last_failure = 0.0
         self.exit_code: int | None = None
-        self.told_to_leave = False
-        self.applied: Settings | None = None
-        self.revision = 0
-        self.report: messages.Report | None = None
         self._told: dict[tuple[str, int], ServiceBackends | None] = {}
 
     @property
@@ -101,35 +96,17 @@ class Gateway:
         possible = [self.cgroup] if self.cgroup else cgroups.gateway_cgroups(self._pod_cgroup)
         return any(cgroups.members(cgroup) for cgroup in possible if cgroup not in others)
 
-    def connected(self, writer: asyncio.StreamWriter, cgroup: Path) -> None:
-        """It has connected, from this cgroup: settings have to be sent, whatever an earlier connection was sent."""
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = writer
-        self.cgroup = cgroup
-        # What an earlier connection carried may not have arrived.
-        self.applied, self.told_to_leave = None, False
+    def connected(self, writer: asyncio.StreamWriter) -> None:
+        """It has connected."""
+        super().connected(writer)
         self._told = {}
 
-    def disconnected(self, writer: asyncio.StreamWriter) -> None:
-        """That connection has ended."""
-        if self._writer is writer:
-            self._writer = None
-
-    def send(self, message: messages.FromWatcher) -> bool:
-        """Say something; false when it is not connected."""
-        if self._writer is None or self._writer.is_closing():
-            return False
-        self._writer.write(messages.encode(message))
-        return True
-
-    def answer(self, address: str, port: int, service: ServiceBackends | None) -> None:
-        """Answer a question about a Service, of which each change will be told."""
+    def remember(self, address: str, port: int, service: ServiceBackends | None) -> None:
+        """It is told this of a Service, and will be told each change."""
         self._told.pop((address, port), None)
         self._told[address, port] = service
         if len(self._told) > _MOST_QUESTIONS:
             del self._told[next(iter(self._told))]
-        self.send(messages.ServiceAnswer(address=address, port=port, service=service))
 
     def tell_changes(self, resolve: Callable[[str, int], ServiceBackends | None]) -> None:
         """Tell what is answered differently by now."""
@@ -141,23 +118,16 @@ class Gateway:
 
     def reported(self, report: messages.Report) -> bool:
         """Take a report; true when the state changed."""
-        changed = self.report is None or self.report.state != report.state
-        self.report = report
-        if report.state == "draining":
-            self.told_to_leave = True
         if report.state == "ready" and self._ready_since is None:
             self._ready_since = time.monotonic()
-        return changed
+        return super().reported(report)
 
     def observe(self) -> GatewayObservation | None:
         """What the brain sees; None before the first generation."""
         if self.generation == 0:
             return None
-        state: GatewayState = "exited" if self._ended else "starting"
-        if not self._ended and self.report is not None:
-            state = _STATES.get(self.report.state, "starting")
         return GatewayObservation(
-            state=state,
+            state="exited" if self._ended else self.state,
             exit_code=self.exit_code,
             told_to_leave=self.told_to_leave,
             applied=self.applied,

@@ -186,12 +186,9 @@ class Manager:
             case actions.StartGateway():
                 await self._start_gateway(pod, action.generation)
             case actions.Configure():
-                revision = gateway.revision + 1
-                addresses = pod.workload.record.pod.addresses
-                if gateway.send(messages.Configure(revision=revision, addresses=addresses, settings=action.settings)):
-                    gateway.revision, gateway.applied = revision, action.settings
+                gateway.configure(action.settings, addresses=pod.workload.record.pod.addresses)
             case actions.Leave():
-                gateway.told_to_leave = gateway.send(messages.Leave(grace=action.grace))
+                gateway.leave(action.grace)
                 pod.dismiss_older(action.grace)
             case actions.Flush():
                 _log.info("ending %d connections of %s that are in clear", len(action.cookies), action.pod)
