@@ -20,11 +20,13 @@ class PodMemory:
     """Of one pod. `lines` are by generation; `started` is the generation added last, 0 for none.
 
     `since` is the monotonic time from which on the pod is known. `images` are those that generations were asked for with,
-    `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended. `told` is the message
-    of the problem told last, empty when there was none, None when this watcher has not told anything. `claimed` is what
-    was last written into the condition, and the resourceVersion of the pod that was known then. `secret` says whether the
-    pod has a Secret, None when this watcher has neither written nor removed one; `secret_written_at` is monotonic. `namespace_changes`
-    counts how often the pod's namespace did.
+    `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended.
+
+    `told` is the message of the problem told last, empty when there was none, None when this watcher has not told anything.
+    `claimed` is what was last written into the condition, and the resourceVersion of the pod that was known then.
+
+    `secret` says whether the pod has a Secret, None when this watcher has neither written nor removed one;
+    `secret_written_at` is monotonic. `namespace_changes` counts how often the pod's namespace did.
     """
 
     def __init__(self, uid: str) -> None:
