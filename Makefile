@@ -7,7 +7,14 @@ SHELL := /bin/bash
 
 UV_VERSION := 0.13.9
 BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev linux-libc-dev make procps python3 python3-pip python3-venv util-linux
-TEST_PACKAGES := bpftool clang-format libpq5 nginx-light openssh-client openssh-server postgresql postgresql-contrib redis-server redis-tools
+IMAGE_PACKAGES := binutils
+CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc iptables openssl runc
+VM_PACKAGES := busybox-static cpio iproute2 kmod qemu-system-x86 runc util-linux
+TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool clang-format containerd libpq5 nginx-light openssh-client openssh-server openssl \
+  postgresql postgresql-contrib redis-server redis-tools runc
+
+# Where the test cluster lives; a short path, as addresses of sockets are in it.
+CLUSTER := /var/tmp/kube-gateway-cluster
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -24,7 +31,7 @@ apt = for package in $(1); do \
       printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
-.PHONY: help demo test bench build lint wheel packages test-packages toolchain clean
+.PHONY: help demo test bench build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages toolchain clean
 
 help:
 	@echo 'make demo    two running pods, in clear and then encrypted'
@@ -32,6 +39,13 @@ help:
 	@echo 'make bench   against no proxy and against Envoy, in one run'
 	@echo 'make build   only set up and build'
 	@echo 'make wheel   the wheel, in dist/'
+	@echo 'make image   the container image, in out/image/'
+	@echo
+	@echo 'make cluster        a one-node Kubernetes on this machine, with the image'
+	@echo 'make test-cluster   the tests that need it'
+	@echo 'make cluster-down   end it'
+	@echo 'make test-vm        under Linux 6.1 with pure cgroup v2, in a virtual machine'
+	@echo
 	@echo 'make clean   remove what was built'
 
 demo: build
@@ -46,7 +60,7 @@ test: build test-packages lint
 	$(call say,Building the wheel)
 	@$(MAKE) --no-print-directory -s wheel
 	$(call say,Running the tests)
-	@$(PYTHON) -m pytest $(PYTEST)
+	@$(PYTHON) -m pytest --ignore=tests/cluster $(PYTEST)
 
 lint: build test-packages
 	$(call say,Checking style types and layers)
@@ -54,6 +68,7 @@ lint: build test-packages
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary --strict bench
+	@.venv/bin/mypy --no-error-summary --strict -p deploy.image
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml
 	@cargo fmt --all --check
@@ -70,6 +85,35 @@ bench: build
 wheel: build
 	@rm -rf dist
 	@.venv/bin/maturin build --release --locked --quiet --out dist
+
+image: wheel
+	$(call say,Building the container image)
+	@$(call apt,$(IMAGE_PACKAGES))
+	@$(PYTHON) -m deploy.image
+
+# Its kubeconfig is $(CLUSTER)/kubeconfig.
+cluster: image
+	$(call say,Building Kubernetes for the test cluster)
+	@$(call apt,$(CLUSTER_PACKAGES))
+	@if ! command -v go >/dev/null && [ ! -x /usr/local/go/bin/go ]; then $(call apt,golang-go); fi
+	@tests/cluster/node/build.sh
+	$(call say,Starting the cluster)
+	@tests/cluster/node/node.sh up $(CLUSTER)
+	@tests/cluster/node/node.sh load $(CLUSTER) out/image/kube-gateway.tar
+	@echo 'export KUBECONFIG=$(CLUSTER)/kubeconfig PATH=$(CURDIR)/.cache/cluster/bin:$(CURDIR)/.venv/bin:$$PATH'
+
+cluster-down:
+	@tests/cluster/node/node.sh down $(CLUSTER)
+
+test-cluster: cluster
+	$(call say,Running the tests of the cluster)
+	@KUBE_GATEWAY_TEST_CLUSTER=$(CLUSTER) $(PYTHON) -m pytest tests/cluster $(PYTEST)
+
+# The virtual machine sees this one's files, so what is tested is what was built here.
+test-vm: build test-packages
+	$(call say,Running the tests of the virtual machine)
+	@$(call apt,$(VM_PACKAGES))
+	@VM_TIMEOUT=1500 tests/vm/run-in-vm.sh -- $(PYTHON) -m pytest tests/vm/inside $(PYTEST)
 
 build: packages toolchain .venv/.synced
 	$(call say,Building)

@@ -27,40 +27,41 @@ static __always_inline bool is_gateway(const struct config *config)
 
 static __always_inline bool is_captured(const __u32 address[4], __u16 port)
 {
-	struct cidr_key key = {
-	    .prefix_length = 128,
-	    .address = {address[0], address[1], address[2], address[3]},
-	};
-	__u8 *capture = bpf_map_lookup_elem(&kgw_cidrs, &key);
+	// A struct cidr_key.
+	__u64 key[] = {pair_32(128, address[0]), pair_32(address[1], address[2]), pair_32(address[3], 0)};
+	__u8 *capture = bpf_map_lookup_elem(&kgw_cidrs, key);
+
+	__u64 port_key = pair_32(pair_16(bpf_ntohs(port), 0), 0);
 
 	if (!capture || !*capture)
 		return false;
-	port = bpf_ntohs(port);
-	return !bpf_map_lookup_elem(&kgw_ports, &port);
+	return !bpf_map_lookup_elem(&kgw_ports, &port_key);
 }
 
 // Is our listener there? A gateway that died is noticed at the very next connect, a squatter on the port is not ours,
 // and a stamp that has grown old shows a gateway that hangs.
 static __always_inline bool somebody_home(struct bpf_sock_addr *ctx, const struct config *config, bool ipv4)
 {
-	struct bpf_sock_tuple tuple = {};
+	// A struct bpf_sock_tuple of either family: addresses, then ports, of source and destination. Values depend on
+	// the family, not places, for without CAP_PERFMON the verifier wants to know every place on the stack.
+	const struct bpf_sock_tuple *tuple;
+	__u64 words[] = {
+	    ipv4 ? pair_32(0, bpf_htonl(INADDR_LOOPBACK)) : 0,
+	    ipv4 ? pair_32(pair_16(0, bpf_htons(REDIRECT_PORT)), 0) : 0,
+	    0,
+	    pair_32(0, bpf_htonl(1)),
+	    pair_32(pair_16(0, bpf_htons(REDIRECT_PORT)), 0),
+	};
 	struct bpf_sock *listener;
 	bool ours = false;
-	__u32 zero = 0;
+	__u64 zero = 0;
 	__u64 *stamp;
 
 	stamp = bpf_map_lookup_elem(&kgw_stamp, &zero);
 	if (!stamp || bpf_ktime_get_ns() - *stamp > config->stale_after)
 		return false;
-	if (ipv4) {
-		tuple.ipv4.daddr = bpf_htonl(INADDR_LOOPBACK);
-		tuple.ipv4.dport = bpf_htons(REDIRECT_PORT);
-		listener = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		tuple.ipv6.daddr[3] = bpf_htonl(1);
-		tuple.ipv6.dport = bpf_htons(REDIRECT_PORT);
-		listener = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
+	listener = bpf_sk_lookup_tcp(ctx, (struct bpf_sock_tuple *)words,
+				     ipv4 ? sizeof(tuple->ipv4) : sizeof(tuple->ipv6), BPF_F_CURRENT_NETNS, 0);
 	if (!listener)
 		return false;
 	if (listener->state == TCP_LISTEN)

@@ -6,32 +6,35 @@
 
 #pragma once
 
-// Volatile, or clang merges the branches into one access through a computed context pointer, which the verifier
-// refuses.
-#define CONTEXT(field) (*(volatile __u32 *)&ctx->field)
+// Volatile and with a barrier, or clang merges the branches into one access through a computed context pointer, which
+// the verifier refuses.
+#define CONTEXT(field)                                                                                                 \
+	({                                                                                                             \
+		__u32 value = *(volatile __u32 *)&ctx->field;                                                          \
+		barrier_var(value);                                                                                    \
+		value;                                                                                                 \
+	})
 
-static __always_inline void local_address(struct bpf_sock_ops *ctx, __u32 out[4])
+static __always_inline void local_address(struct bpf_sock_ops *ctx, __u64 out[2])
 {
 	if (CONTEXT(family) == AF_INET) {
-		map_ipv4(out, CONTEXT(local_ip4));
+		out[0] = 0;
+		out[1] = pair_32(bpf_htonl(0xffff), CONTEXT(local_ip4));
 		return;
 	}
-	out[0] = CONTEXT(local_ip6[0]);
-	out[1] = CONTEXT(local_ip6[1]);
-	out[2] = CONTEXT(local_ip6[2]);
-	out[3] = CONTEXT(local_ip6[3]);
+	out[0] = pair_32(CONTEXT(local_ip6[0]), CONTEXT(local_ip6[1]));
+	out[1] = pair_32(CONTEXT(local_ip6[2]), CONTEXT(local_ip6[3]));
 }
 
-static __always_inline void remote_address(struct bpf_sock_ops *ctx, __u32 out[4])
+static __always_inline void remote_address(struct bpf_sock_ops *ctx, __u64 out[2])
 {
 	if (CONTEXT(family) == AF_INET) {
-		map_ipv4(out, CONTEXT(remote_ip4));
+		out[0] = 0;
+		out[1] = pair_32(bpf_htonl(0xffff), CONTEXT(remote_ip4));
 		return;
 	}
-	out[0] = CONTEXT(remote_ip6[0]);
-	out[1] = CONTEXT(remote_ip6[1]);
-	out[2] = CONTEXT(remote_ip6[2]);
-	out[3] = CONTEXT(remote_ip6[3]);
+	out[0] = pair_32(CONTEXT(remote_ip6[0]), CONTEXT(remote_ip6[1]));
+	out[1] = pair_32(CONTEXT(remote_ip6[2]), CONTEXT(remote_ip6[3]));
 }
 
 // Before the SYN, and so before any accept(), with TCP Fast Open too.
@@ -39,11 +42,11 @@ static __always_inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock
 {
 	struct connection_key key = {};
 	struct endpoint *endpoint;
+	__u32 destination_port = bpf_ntohl(ctx->remote_port);
 
-	key.source_port = ctx->local_port;
-	key.destination_port = bpf_ntohl(ctx->remote_port);
+	key.ports = pair_32(ctx->local_port, destination_port);
 	endpoint = bpf_sk_storage_get(&kgw_client, sk, 0, 0);
-	if (!endpoint && key.destination_port == REDIRECT_PORT)
+	if (!endpoint && destination_port == REDIRECT_PORT)
 		endpoint = bpf_sk_storage_get(&kgw_destination, sk, 0, 0);
 	if (!endpoint)
 		return;
@@ -57,8 +60,7 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx, struct bpf_sock *
 	struct endpoint *in_flight, *endpoint;
 
 	remote_address(ctx, key.source);
-	key.source_port = bpf_ntohl(ctx->remote_port);
-	key.destination_port = ctx->local_port;
+	key.ports = pair_32(bpf_ntohl(ctx->remote_port), ctx->local_port);
 	in_flight = bpf_map_lookup_elem(&kgw_in_flight, &key);
 	if (!in_flight)
 		return;

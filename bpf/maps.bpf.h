@@ -2,6 +2,9 @@
 //
 // What the programs and user space share. native/src/hooks/layout.rs mirrors every structure; a test compares sizes
 // with the BTF of the object.
+//
+// A gateway that takes over from one of another version goes on with its maps if this file is the same, byte for byte,
+// in both. So what a field means is said here, and a new meaning is a change of this file.
 
 #pragma once
 
@@ -30,9 +33,8 @@ struct endpoint {
 // Names one connection between its two sockets in this namespace while it is being set up. Both ports take part: the
 // same source may be in use towards another listener.
 struct connection_key {
-	__u32 source[4];	// v4-mapped, network byte order
-	__u16 source_port;	// host byte order, as sockops has it
-	__u16 destination_port; // host byte order
+	__u64 source[2]; // v4-mapped, network byte order
+	__u64 ports;	 // of the source and of the destination, host byte order, as sockops has them
 };
 
 struct config {
@@ -143,9 +145,23 @@ struct {
 	__type(value, __u64);
 } kgw_ancestor_ids SEC(".maps");
 
+// Whatever goes onto the stack, keys of 2 and 4 bytes too, is written 8 bytes at a time, put together by these two.
+// From Linux 5.16 on the verifier follows values on the stack, and up to 6.7 it takes a smaller one that is written
+// over or beside one of them for an attack on a stored pointer, unless the loader has CAP_PERFMON.
+static __always_inline __u32 pair_16(__u16 first, __u16 second)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? first | (__u32)second << 16 : (__u32)first << 16 | second;
+}
+
+static __always_inline __u64 pair_32(__u32 first, __u32 second)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? first | (__u64)second << 32 : (__u64)first << 32 | second;
+}
+
 static __always_inline void count(__u32 which)
 {
-	__u64 *value = bpf_map_lookup_elem(&kgw_counters, &which);
+	__u64 key = pair_32(which, 0);
+	__u64 *value = bpf_map_lookup_elem(&kgw_counters, &key);
 
 	if (value)
 		*value += 1;
@@ -153,7 +169,7 @@ static __always_inline void count(__u32 which)
 
 static __always_inline const struct config *current_config(void)
 {
-	__u32 zero = 0;
+	__u64 zero = 0;
 
 	return bpf_map_lookup_elem(&kgw_config, &zero);
 }

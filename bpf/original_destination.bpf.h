@@ -3,8 +3,8 @@
 // getsockopt(SOL_IP, SO_ORIGINAL_DST), as netfilter answers it: on a connection that the gateway accepted, and on the
 // application's own redirected socket. IPv6: getsockopt(SOL_IPV6, IP6T_SO_ORIGINAL_DST), the same number.
 //
-// And getsockopt(SOL_IP, KGW_PRESENT), an option that the kernel does not have: who gets the answer knows that the hooks
-// on its pod are ours, without the privilege that looking programs up by id would need.
+// And getsockopt(SOL_IP, KGW_PRESENT), an option that the kernel does not have: who gets the answer knows that the
+// hooks on its pod are ours, without the privilege that looking programs up by id would need.
 
 #pragma once
 
@@ -40,29 +40,27 @@ int kgw_getsockopt(struct bpf_sockopt *ctx)
 	if (!endpoint)
 		return 1;
 	if (ctx->level == SOL_IP && endpoint->family == AF_INET) {
-		struct sockaddr_in answer = {
-		    .sin_family = AF_INET,
-		    .sin_port = endpoint->port,
-		    .sin_addr.s_addr = endpoint->address[3],
-		};
+		struct sockaddr_in *answer = (void *)value;
 
-		if (value + sizeof(answer) > (__u8 *)ctx->optval_end)
+		if (value + sizeof(*answer) > (__u8 *)ctx->optval_end)
 			return 1;
-		__builtin_memcpy(value, &answer, sizeof(answer));
+		__builtin_memset(answer, 0, sizeof(*answer));
+		answer->sin_family = AF_INET;
+		answer->sin_port = endpoint->port;
+		answer->sin_addr.s_addr = endpoint->address[3];
 		// Through volatile: two plain stores would be merged into one that the verifier refuses.
-		*(volatile __s32 *)&ctx->optlen = sizeof(answer);
+		*(volatile __s32 *)&ctx->optlen = sizeof(*answer);
 		*(volatile __s32 *)&ctx->retval = 0;
 	} else if (ctx->level == SOL_IPV6 && endpoint->family == AF_INET6) {
-		struct sockaddr_in6 answer = {
-		    .sin6_family = AF_INET6,
-		    .sin6_port = endpoint->port,
-		};
+		struct sockaddr_in6 *answer = (void *)value;
 
-		__builtin_memcpy(&answer.sin6_addr, endpoint->address, sizeof(answer.sin6_addr));
-		if (value + sizeof(answer) > (__u8 *)ctx->optval_end)
+		if (value + sizeof(*answer) > (__u8 *)ctx->optval_end)
 			return 1;
-		__builtin_memcpy(value, &answer, sizeof(answer));
-		*(volatile __s32 *)&ctx->optlen = sizeof(answer);
+		__builtin_memset(answer, 0, sizeof(*answer));
+		answer->sin6_family = AF_INET6;
+		answer->sin6_port = endpoint->port;
+		__builtin_memcpy(&answer->sin6_addr, endpoint->address, sizeof(answer->sin6_addr));
+		*(volatile __s32 *)&ctx->optlen = sizeof(*answer);
 		*(volatile __s32 *)&ctx->retval = 0;
 	}
 	return 1;

@@ -10,6 +10,9 @@ fn main() -> Result<(), String> {
     for entry in fs::read_dir(&root).map_err(|e| format!("{}: {e}", root.display()))? {
         println!("cargo:rerun-if-changed={}", entry.map_err(|e| e.to_string())?.path().display());
     }
+    let maps = root.join("maps.bpf.h");
+    let definitions = fs::read(&maps).map_err(|e| format!("{}: {e}", maps.display()))?;
+    println!("cargo:rustc-env=KGW_MAPS_LAYOUT={:016x}", fnv1a(&definitions));
     println!("cargo:rerun-if-env-changed=CLANG");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
@@ -23,4 +26,9 @@ fn main() -> Result<(), String> {
         .status()
         .map_err(|e| format!("{clang} could not be started ({e}): apt-get install clang libbpf-dev, or set CLANG"))?;
     if status.success() { Ok(()) } else { Err(format!("{clang} failed on the eBPF programs: {status}")) }
+}
+
+/// FNV-1a, 64 bits: names a version of a file that nobody forges.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

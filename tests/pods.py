@@ -137,10 +137,15 @@ class Pods:
             time.sleep(0.1)
         return peer
 
-    def gateway_processes(self, name) -> dict[str, int]:
-        """Process ids of a pod's gateway: `supervisor` and `worker`."""
+    def upgrade(self, name):
+        """Have a further gateway take over."""
+        self.client.upgrade(name)
+        return self.client.wait_settled(name, timeout=TIMEOUT)
+
+    def gateway_processes(self, name, cgroup=cgroups.GATEWAY) -> dict[str, int]:
+        """Process ids of a pod's gateway: `supervisor` and `worker`. One that takes over is in a cgroup of its own."""
         found = {}
-        for pid in cgroups.members(cgroups.pod_cgroup(self.instance, name) / cgroups.GATEWAY):
+        for pid in cgroups.members(cgroups.pod_cgroup(self.instance, name) / cgroup):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             found["worker" if "gateway.worker" in line else "supervisor"] = pid
         return found
@@ -180,9 +185,9 @@ class Pods:
         while self.client.is_up():
             time.sleep(0.02)
 
-    def kill_gateway(self, name, part=None) -> None:
+    def kill_gateway(self, name, part=None, *, cgroup=cgroups.GATEWAY) -> None:
         """SIGKILL for the worker, or for everything of the gateway."""
-        processes = self.gateway_processes(name)
+        processes = self.gateway_processes(name, cgroup)
         for pid in [processes[part]] if part else processes.values():
             os.kill(pid, signal.SIGKILL)
 

@@ -1,5 +1,5 @@
 """The container image, built without a container engine: Debian's packages, the locked wheels and our own.
 
-What goes into a layer is a directory made by `debian`, `dependencies` or `product`; `layer` and `oci` turn directories into
-an image as a pure function, so that the same inputs give the same digest on every machine.
+`debian` and `product` make a directory for each layer; `layer` and `oci` turn directories into an image as a pure function,
+so that the same inputs give the same digest on every machine.
 """

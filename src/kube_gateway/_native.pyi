@@ -11,6 +11,7 @@ __all__ = [
     "destroy_connections",
     "drop_privileges",
     "has_hooks",
+    "hooks_layout",
     "mount_cgroups",
     "open_cgroup_by_id",
     "read_certificate",
@@ -25,8 +26,10 @@ class NativeError(Exception):
 class Hooks:
     """The eBPF programs of one pod, loaded. They stay attached when this object or its process ends."""
 
-    def __new__(cls) -> Self:
-        """Load and verify all programs. Raises NativeError with the verifier's words. Needs CAP_BPF and CAP_NET_ADMIN."""
+    def __new__(cls, *, maps: dict[str, int] | None = None) -> Self:
+        """Load and verify all programs. `maps` are descriptors of `maps()` of an earlier gateway with the same
+        `hooks_layout()`, to go on with; they stay the caller's. Raises NativeError with the verifier's words. Needs
+        CAP_BPF and CAP_NET_ADMIN."""
     def configure(
         self,
         *,
@@ -50,8 +53,13 @@ class Hooks:
         Works in a cgroup namespace, where the others have no path."""
     def shared_maps(self) -> dict[str, int]:
         """Descriptors of the maps that a worker needs; valid as long as this object."""
+    def maps(self) -> dict[str, int]:
+        """Descriptors of the maps that a later gateway goes on with; valid as long as this object."""
     def counters(self) -> dict[str, int]:
-        """`hook_*` counters since loading."""
+        """`hook_*` counters since the maps were made."""
+
+def hooks_layout() -> str:
+    """Names the layout and meaning of the maps: versions that agree on it can share them."""
 
 def open_cgroup_by_id(visible: str, id: int) -> int:  # noqa: A002 - the kernel's word
     """Open a cgroup by its id and return the descriptor, which is the caller's. `visible` is any directory of the same
@@ -86,13 +94,19 @@ class Core:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
     def stop_listening(self, kind: str) -> None:
         """Close the listeners of this kind."""
-    def next_query(self, timeout: float) -> str | None:
-        """Wait up to `timeout` seconds for the address of a peer that the watcher shall be asked about."""
+    def next_query(self, timeout: float) -> tuple[str, int | None] | None:
+        """Wait up to `timeout` seconds for what the watcher shall be asked: an address alone, whether that peer is
+        enrolled; an address and a port, whether they are a Service's."""
     def answer(self, address: str, enrolled: bool) -> None:
-        """The watcher's answer to a query."""
+        """The watcher's answer to a query about a peer."""
+    def answer_service(
+        self, address: str, port: int, *, service: str | None, backends: list[tuple[str, int]], affinity_seconds: int
+    ) -> None:
+        """The watcher's answer to a query about a Service, or a change of it; `service` is None where there is none."""
+    def set_watcher(self, *, is_there: bool) -> None:
+        """Whether the watcher can answer: nobody waits for one that is away."""
     def remember_enrolled(self, addresses: list[str]) -> None:
         """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
-
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:

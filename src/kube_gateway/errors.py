@@ -7,9 +7,11 @@ do next (`hint`). The command line prints both on one line each and turns the cl
     +-- UsageError              exit 2: the command or a value in it is wrong
     |   +-- InvalidAnnotation
     +-- EnvironmentProblem      exit 1: this machine lacks something (privilege, kernel, cgroup2, a program)
+    |   +-- NeedsPrivilege      exit 77: a gateway that is privileged could work here
     +-- IdentityError           exit 1: certificate authority, certificate or key
     +-- LocalModeError          exit 1: local pods and their manager
     +-- CaptureError            exit 1: the wire could not be observed completely
+    +-- HandoverError           exit 1: two gateways of one pod, and a hand-over between them
 """
 
 
@@ -38,12 +40,22 @@ class EnvironmentProblem(KubeGatewayError):
     """This machine lacks something that is needed: a privilege, a kernel feature, a program."""
 
 
+class NeedsPrivilege(EnvironmentProblem):
+    """The gateway's container may do too little on this node. The watcher knows it by the exit code."""
+
+    exit_code = 77  # EX_NOPERM of sysexits.h
+
+
 class IdentityError(KubeGatewayError):
     """A certificate authority, certificate or key is missing, unreadable or refused."""
 
 
 class LocalModeError(KubeGatewayError):
     """Local pods or their manager are not in the state that the command needs."""
+
+
+class HandoverError(KubeGatewayError):
+    """A gateway cannot take over from another, or be sure that it may."""
 
 
 class CaptureError(KubeGatewayError):

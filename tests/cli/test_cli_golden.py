@@ -23,9 +23,14 @@ Options:
 
 Verbs:
   demo     Two running pods, in clear and then encrypted
+  install  Print the watcher's manifest, for kubectl apply -f -
+  check    Whether a cluster is fit for kube-gateway, and all is well in it
+  status   Pods of a cluster: which are encrypted, which are not, and why
   local    Pods on this machine, without a cluster
   verify   Prove that traffic between two pods is encrypted
   ca       The certificate authority
+  watch    Watch a cluster, and put gateways into its pods (started by
+           install)
   gateway  Run the gateway of this pod (started by the watcher)
 """
 
@@ -174,7 +179,7 @@ def test_the_version_is_felt_as_immediate():
     assert statistics.median(times) < 0.25
 
 
-@pytest.mark.parametrize("verb", ["demo", "local", "verify", "ca", "gateway"])
+@pytest.mark.parametrize("verb", ["demo", "install", "check", "status", "local", "verify", "ca", "watch", "gateway"])
 def test_every_verb_has_help(verb):
     code, shown, error = command(verb, "--help")
     assert (code, error) == (0, "")

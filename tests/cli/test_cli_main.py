@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -10,7 +13,10 @@ import time
 import msgspec
 import pytest
 
-from kube_gateway import __version__
+from kube_gateway import __version__, _native
+from kube_gateway.identity.authority import create_authority
+from kube_gateway.identity.issuer import Issuer
+from kube_gateway.model.pod import Pod
 
 
 def cli(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -72,6 +78,29 @@ def test_the_gateway_by_hand_says_who_starts_it():
     assert done.stderr == (
         "error: KUBE_GATEWAY_CONTROL is not set\n"
         "hint: the gateway is started by its watcher; to try it on this machine: kube-gateway local up\n"
+    )
+
+
+def test_a_gateway_whose_certificate_has_expired_says_so(tmp_path):
+    key, request = _native.create_key_and_request()
+    life, past = datetime.timedelta(hours=1), datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2)
+    pod = Pod(name="web", uid="1", addresses=("10.0.0.2",))
+    chain = Issuer(create_authority(tmp_path / "ca")).sign(request, pod=pod, life=life, now=past).chain
+    told = {
+        "CONTROL": "tls:10.0.0.4:18444",
+        "POD": pod.key,
+        "UID": "1",
+        "GENERATION": "1",
+        "KEY": key,
+        "CERTIFICATE": chain,
+        "TRUST_BUNDLE": chain,
+    }
+    done = cli("gateway", env=os.environ | {f"KUBE_GATEWAY_{name}": value for name, value in told.items()})
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: the certificate that the gateway was started with expired 36\d\d s ago\n"
+        r"hint: a new generation gets a new one; if that has expired too, compare the clocks of node and watcher\n",
+        done.stderr,
     )
 
 

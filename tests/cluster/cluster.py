@@ -115,23 +115,35 @@ class Cluster:
         options = ["-c", container] if container else []
         return self.kubectl("exec", pod, "-n", namespace, *options, "--", *command)
 
-    def pod_pid(self, pod: str, container: str | None = None, namespace: str = "default") -> int:
-        """The number that a container's first process has on the machine: the way to its namespaces and cgroup."""
+    def container_id(self, pod: str, container: str | None = None, namespace: str = "default") -> str:
+        """What containerd calls a container, the pod's first one if not said."""
         status = self.get("pod", pod, namespace)["status"]
         kinds = ("containerStatuses", "ephemeralContainerStatuses", "initContainerStatuses")
         for state in (state for kind in kinds for state in status.get(kind, [])):
             if container is None or state["name"] == container:
-                identity = state.get("containerID", "").removeprefix("containerd://")
-                for line in self._node("ctr", "tasks", "list").splitlines()[1:]:
-                    task, pid, task_status = line.split()
-                    if task == identity and task_status == "RUNNING":
-                        return int(pid)
-                raise ClusterError(f"container {state['name']} of pod {namespace}/{pod} does not run: {state['state']}")
+                return str(state.get("containerID", "")).removeprefix("containerd://")
         raise ClusterError(f"pod {namespace}/{pod} has no container {container}")
+
+    def pod_pid(self, pod: str, container: str | None = None, namespace: str = "default") -> int:
+        """The number that a container's first process has on the machine: the way to its namespaces and cgroup."""
+        identity = self.container_id(pod, container, namespace)
+        for line in self._node("ctr", "tasks", "list").splitlines()[1:]:
+            task, pid, task_status = line.split()
+            if task == identity and task_status == "RUNNING":
+                return int(pid)
+        raise ClusterError(f"container {container or 'one'} of pod {namespace}/{pod} does not run")
+
+    def exec_by_runtime(self, container: str, *command: str) -> str:
+        """What a command prints that runs in a container, by `container_id`, without the help of the API server."""
+        return self._node("ctr", "tasks", "exec", "--exec-id", f"test-{time.monotonic_ns()}", container, *command)
 
     def load_image(self, tar: Path | str) -> None:
         """Make an image known to the node. Pods need imagePullPolicy: Never."""
         self._node("load", str(tar))
+
+    def tag_image(self, image: str, name: str) -> None:
+        """Make an image known to the node by another name too."""
+        self._node("ctr", "images", "tag", "--force", image, name)
 
     # --- Outages ---
 

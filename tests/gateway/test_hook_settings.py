@@ -26,7 +26,7 @@ class Recorder:
 
 def told(settings: Settings = PERMISSIVE, *, capture: bool = True) -> dict:
     recorder = Recorder()
-    configure_hooks(recorder, settings, addresses=("10.0.0.2", "fd00::2"), gateway_cgroup=77, capture=capture)
+    configure_hooks(recorder, settings, addresses=("10.0.0.2", "fd00::2"), gateway_cgroups=(77,), capture=capture)
     (values,) = recorder.told
     return values
 

@@ -25,14 +25,20 @@ class Watcher:
         self.stays = stays
         self.hellos = []
         self.connects = []
+        self.disconnects = 0
         self.heard = []
         self.refusals = []
         self.link = WatcherLink(
             self._connect,
             hello=lambda: HELLO,
             on_connect=lambda: self.connects.append(time.monotonic()),
+            on_disconnect=self._on_disconnect,
             on_message=self._on_message,
         )
+
+    def _on_disconnect(self):
+        assert not self.link.connected
+        self.disconnects += 1
 
     def _on_message(self, message):
         self.heard.append(message)
@@ -99,6 +105,7 @@ async def test_a_watcher_that_answers_makes_the_next_pause_short_again(tmp_path,
     watcher = Watcher(tmp_path, script=[messages.encode(LEAVE)], stays=False)
     await watcher.play(1.0)
     assert len(watcher.connects) >= 7
+    assert len(watcher.connects) - 1 <= watcher.disconnects <= len(watcher.connects)
 
 
 async def test_it_comes_back_from_errors_of_both_kinds(tmp_path, caplog, monkeypatch):
@@ -117,6 +124,27 @@ async def test_the_same_trouble_is_told_once(tmp_path, caplog, monkeypatch):
     watcher.refusals = [OSError(111, "Connection refused") for _ in range(4)]
     await watcher.play(0.4)
     assert caplog.text.count("Connection refused") == 1
+
+
+async def test_a_watcher_that_does_not_read_is_left(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_UNSENT", 100_000)
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.05)
+    watcher = Watcher(tmp_path)
+
+    async def deaf(reader, writer):
+        reader._transport.pause_reading()
+        await asyncio.sleep(10)
+
+    watcher._serve = deaf
+    playing = asyncio.create_task(watcher.play(1.5))
+    await asyncio.sleep(0.3)
+    long = messages.CertificateRequest(number=1, csr="x" * 10_000)
+    sent = [watcher.link.send(long) for _ in range(500)]
+    assert sent[0]
+    assert not sent[-1]
+    await playing
+    assert len(watcher.connects) >= 2
+    assert "the watcher does not read what it is told" in caplog.text
 
 
 async def test_without_a_watcher_nothing_is_sent(tmp_path):

@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kube_gateway.errors import IdentityError
-from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, create_authority, load_authority, parse_authority
+from kube_gateway.identity.authority import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    create_authority,
+    load_authority,
+    parse_authority,
+)
 from kube_gateway.identity.bundle import trust_bundle
 
 
@@ -145,9 +151,11 @@ def test_a_root_made_by_openssl_serves_the_trust_domain_that_is_said(tmp_path, k
 def test_a_root_that_names_another_trust_domain_than_is_wanted_is_refused(tmp_path):
     _write(tmp_path)
     files = ((tmp_path / CERTIFICATE_FILE).read_bytes(), (tmp_path / KEY_FILE).read_bytes())
-    with pytest.raises(IdentityError, match="root of the trust domain example.org, and shop.example is wanted"):
+    with pytest.raises(IdentityError, match=r"root of the trust domain example\.org, and shop\.example is wanted"):
         parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="shop.example")
-    assert parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="example.org").trust_domain == "example.org"
+    assert (
+        parse_authority(*files, names=("ca-cert", "ca-key"), trust_domain="example.org").trust_domain == "example.org"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@
 # root with the host's PATH and no network. Its stdout and stderr come back on stdout, its exit status as ours.
 # 124: time limit; 125: the machine ended without a status (why: on stderr); 2: wrong call.
 #
-#   --kernel DIR  an extracted kernel package, DIR/boot and DIR/lib/modules   (default: newest Debian 6.1 cloud kernel)
+#   --kernel DIR  an extracted kernel package, DIR/boot and DIR/lib/modules   (default: a Debian 6.1 cloud kernel, downloaded once)
 #   --share DIR   the directory COMMAND runs in, at the same path             (default: the current one)
-#   VM_CACHE      where the downloaded kernel is kept       (default: ~/.cache/run-in-vm)
+#   VM_CACHE      where the downloaded kernel is kept       (default: .cache/vm of the repository)
 #   VM_TIMEOUT    seconds for boot and command              (default: 300)
 #   VM_MODULES    modules to load before COMMAND; others load on demand
 #   VM_MEMORY, VM_CPUS                                      (default: 2048 MiB, 2)
 set -euo pipefail
 
-VM_CACHE=${VM_CACHE:-$HOME/.cache/run-in-vm}
+VM_CACHE=${VM_CACHE:-$(realpath "$(dirname "$0")/../..")/.cache/vm}
 VM_MODULES=${VM_MODULES-tls veth bridge tcp_diag sch_netem}
 kernel='' share=$PWD
 
@@ -29,16 +29,26 @@ done
 shift
 [[ $EUID == 0 ]] || fail "virtiofsd needs root"
 
+newest() { grep -E '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' | sort -V | tail -n 1; }
+# The package into $1; apt's lists may be missing, or older than what the mirror has.
+download() {
+    local package
+    package=$(apt-cache pkgnames linux-image-6.1.0- | newest) || return 1
+    (mkdir -p "$1/$package" && cd "$1/$package" && apt-get -qq -o APT::Sandbox::User=root download "$package" &&
+        dpkg -x ./*.deb . && rm ./*.deb) >&2
+}
 if [[ ! $kernel ]]; then
-    package=$(apt-cache pkgnames linux-image-6.1.0- | grep -E '6\.1\.0-[0-9]+-cloud-amd64$' | sort -V | tail -n 1) ||
-        fail "apt knows no linux-image-6.1.0-*-cloud-amd64; use --kernel DIR"
-    kernel=$VM_CACHE/$package
-    if [[ ! -d $kernel ]]; then
-        download=$kernel.$$
-        mkdir -p "$download"
-        (cd "$download" && apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg -x ./*.deb . && rm ./*.deb) >&2
-        mv -T "$download" "$kernel"
+    mkdir -p "$VM_CACHE"
+    if ! package=$(find "$VM_CACHE" -maxdepth 1 -printf '%f\n' | newest); then
+        downloads=$(mktemp -d -p "$VM_CACHE")
+        trap 'rm -rf "$downloads"' EXIT
+        download "$downloads" || { apt-get -qq update >&2 && rm -rf "${downloads:?}"/* && download "$downloads"; } ||
+            fail "apt has no linux-image-6.1.0-*-cloud-amd64; use --kernel DIR"
+        package=$(find "$downloads" -maxdepth 1 -printf '%f\n' | newest)
+        mv -T "$downloads/$package" "$VM_CACHE/$package" || [[ -d $VM_CACHE/$package ]]
+        rm -rf "$downloads"
     fi
+    kernel=$VM_CACHE/$package
 fi
 kernel=$(realpath "$kernel") share=$(realpath "$share")
 version=$(basename "$kernel"/lib/modules/*)

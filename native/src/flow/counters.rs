@@ -24,6 +24,7 @@ counters! {
     streams_outbound, streams_inbound, streams_active, bytes_sent, bytes_received,
     sessions_dialled, sessions_accepted, sessions_active, sessions_reused,
     clear_outbound, clear_active, refused_outbound, unknown_destination,
+    services_resolved, services_unanswered, services_without_backends, own_outbound, own_active,
     denied_inbound, malformed_inbound, handshakes_failed, over_limit,
 }
 

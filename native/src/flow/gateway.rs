@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +14,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::counters::{Counters, LogOnce, add};
-use super::peers::{PeerReport, Peers};
+use super::peers::{PeerReport, Peers, Standing};
 use super::pool::Pool;
+use super::services::{Answer, Services};
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
 use crate::log;
@@ -30,6 +31,8 @@ const STAMP_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// The watcher is asked about a peer only when it went silent; without an answer it counts as still enrolled.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Questions that wait to be passed on; beyond, they count as not answered.
+const MOST_QUERIES: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +50,21 @@ pub enum Listener {
     PlainTunnel,
 }
 
+/// What the watcher is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Is this workload enrolled?
+    Peer(IpAddr),
+    /// Is this a Service's, and what is behind it?
+    Service(SocketAddr),
+}
+
 pub struct Gateway {
     pub addresses: Vec<IpAddr>,
     pub maps: SocketMaps,
     pub identity: ArcSwapOption<Identity>,
     pub peers: Peers,
+    pub services: Services,
     pub tls_pool: Pool<TlsSession>,
     pub plain_pool: Pool<Session<TcpStream>>,
     pub counters: Counters,
@@ -61,7 +74,7 @@ pub struct Gateway {
     pub draining: watch::Sender<bool>,
     next_connection: AtomicU64,
     mode: AtomicU8,
-    queries: mpsc::UnboundedSender<IpAddr>,
+    queries: mpsc::Sender<Query>,
     answers: Mutex<HashMap<IpAddr, Vec<oneshot::Sender<bool>>>>,
     accepting: Mutex<HashMap<Listener, Vec<JoinHandle<()>>>>,
 }
@@ -73,14 +86,15 @@ struct Snapshot {
 }
 
 impl Gateway {
-    /// The receiver gets the addresses that the watcher shall be asked about.
-    pub fn new(addresses: Vec<IpAddr>, maps: SocketMaps) -> (Arc<Self>, mpsc::UnboundedReceiver<IpAddr>) {
-        let (queries, receiver) = mpsc::unbounded_channel();
+    /// The receiver gets what the watcher shall be asked.
+    pub fn new(addresses: Vec<IpAddr>, maps: SocketMaps) -> (Arc<Self>, mpsc::Receiver<Query>) {
+        let (queries, receiver) = mpsc::channel(MOST_QUERIES);
         let gateway = Arc::new(Self {
             addresses,
             maps,
             identity: ArcSwapOption::empty(),
             peers: Peers::default(),
+            services: Services::default(),
             tls_pool: Pool::default(),
             plain_pool: Pool::default(),
             counters: Counters::default(),
@@ -127,6 +141,9 @@ impl Gateway {
 
     /// Asks the watcher whether `peer` is enrolled; `None` without an answer in time.
     pub async fn ask(&self, peer: IpAddr) -> Option<bool> {
+        if !self.services.watcher_is_there() {
+            return None;
+        }
         let (sender, receiver) = oneshot::channel();
         let first = {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +153,7 @@ impl Gateway {
             waiting.len() == 1
         };
         if first {
-            self.queries.send(peer).ok()?;
+            self.queries.try_send(Query::Peer(peer)).ok()?;
         }
         tokio::time::timeout(ANSWER_WITHIN, receiver).await.ok()?.ok()
     }
@@ -147,6 +164,24 @@ impl Gateway {
             // Whoever asked may have given up.
             let _ = sender.send(enrolled);
         }
+    }
+
+    /// Whether `destination` is a Service's, as far as is known or the watcher says in time.
+    pub async fn resolve(&self, destination: SocketAddr) -> Option<Answer> {
+        // The address of a pod that is enrolled is no Service's, and most connections go to such.
+        if self.peers.standing(destination.ip()) == Standing::Enrolled {
+            return Some(Answer::NoService);
+        }
+        let ask = || self.queries.try_send(Query::Service(destination)).is_ok();
+        let answer = self.services.resolve(destination, ask).await;
+        if answer.is_none() {
+            add(&self.counters.services_unanswered, 1);
+        }
+        answer
+    }
+
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
     }
 
     pub fn listen(self: &Arc<Self>, kind: Listener, socket: std::net::TcpListener) -> io::Result<()> {
@@ -177,7 +212,7 @@ impl Gateway {
     /// Application connections and accepted sessions that have not ended.
     pub fn active(&self) -> u64 {
         let counters = &self.counters;
-        [&counters.streams_active, &counters.clear_active, &counters.sessions_active]
+        [&counters.streams_active, &counters.clear_active, &counters.own_active, &counters.sessions_active]
             .into_iter()
             .map(|counter| counter.load(Ordering::Relaxed))
             .sum()
@@ -196,7 +231,7 @@ impl Gateway {
         let mut expire = tokio::time::interval(EXPIRE_EVERY);
         loop {
             tokio::select! {
-                _ = stamp.tick() => if let Err(error) = self.maps.stamp() {
+                _ = stamp.tick() => if let Err(error) = self.give_sign_of_life() {
                     log::warn(format!("cannot write the sign of life for the hooks: {error}"));
                 },
                 _ = expire.tick() => {
@@ -205,6 +240,13 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Only who takes redirected connections says that somebody does: a gateway that has handed over shares the maps of
+    /// the next one, and would hide that it hangs.
+    fn give_sign_of_life(&self) -> io::Result<()> {
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&Listener::Redirect);
+        if accepting { self.maps.stamp() } else { Ok(()) }
     }
 
     async fn accept_forever(self: Arc<Self>, kind: Listener, listener: TcpListener) {

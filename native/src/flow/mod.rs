@@ -1,5 +1,7 @@
 //! Connections in motion: accept, decide, dial, relay.
 
+pub mod attempt;
+pub mod backends;
 pub mod clear;
 pub mod counters;
 pub mod gateway;
@@ -8,4 +10,6 @@ pub mod outbound;
 pub mod peers;
 pub mod pool;
 pub mod relay;
+pub mod services;
 pub mod sockets;
+pub mod tunnels;

@@ -56,7 +56,7 @@ fn present(cgroup: BorrowedFd<'_>, attach_type: u32) -> Result<Present> {
             for id in ids {
                 let program = sys::program_by_id(*id)
                     .context(format!("cannot look at the eBPF program {id} that others have put on the cgroup"))?;
-                if name_is_ours(program.as_fd())? {
+                if uses_our_maps(program.as_fd())? {
                     ours.push(program);
                 }
             }
@@ -67,7 +67,7 @@ fn present(cgroup: BorrowedFd<'_>, attach_type: u32) -> Result<Present> {
 
 fn is_ours(id: u32) -> Result<bool> {
     match sys::program_by_id(id) {
-        Ok(program) => name_is_ours(program.as_fd()),
+        Ok(program) => uses_our_maps(program.as_fd()),
         // Without CAP_SYS_ADMIN: a hook of ours answers this process, which is in the pod.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => answered(),
         // It went in the meantime.
@@ -76,8 +76,10 @@ fn is_ours(id: u32) -> Result<bool> {
     }
 }
 
-fn name_is_ours(program: BorrowedFd<'_>) -> Result<bool> {
-    Ok(sys::program_name(program).context("cannot read the name of an eBPF program")?.starts_with(PREFIX))
+/// By the maps: a program's own name is left out by the loader library where it has no CAP_PERFMON.
+fn uses_our_maps(program: BorrowedFd<'_>) -> Result<bool> {
+    let names = sys::map_names(program).context("cannot read which maps an eBPF program uses")?;
+    Ok(names.iter().any(|name| name.starts_with(PREFIX)))
 }
 
 /// Whether the hooks that this process is under are ours.

@@ -4,9 +4,10 @@ pub mod ancestors;
 pub mod attachment;
 pub mod layout;
 pub mod maps;
+pub mod sharing;
 pub mod sys;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -20,6 +21,8 @@ use crate::kernel;
 use layout::{CidrKey, Config, Plain};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kube_gateway.bpf.o"));
+
+const VERIFIER_LINES: usize = 6;
 
 /// bpf_set_retval() came with Linux 5.18; without it a refused connect() is EPERM instead of ECONNREFUSED.
 const SET_RETVAL_SINCE: (u32, u32) = (5, 18);
@@ -41,13 +44,18 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Loads and verifies all programs.
-    pub fn load() -> Result<Self> {
+    /// Loads and verifies all programs. `maps` are those of an earlier gateway of the same layout, by name, to go on
+    /// with; none: new ones.
+    pub fn load(maps: &HashMap<String, BorrowedFd<'_>>) -> Result<Self> {
         let have_set_retval = u32::from(kernel::version()? >= SET_RETVAL_SINCE);
         let mut object = EbpfLoader::new()
             .override_global("have_set_retval", &have_set_retval, true)
             .load(OBJECT)
             .map_err(|error| Error::message(format!("cannot load the eBPF object: {}", chain(&error))))?;
+        // Programs are tied to their maps when they are loaded, so from here on there is no way to change them.
+        for (name, map) in maps {
+            sharing::put_behind(map_of(&object, name)?, *map, name)?;
+        }
         for name in attachment::PROGRAMS.map(|(name, _)| name).into_iter().chain([ancestors::PROGRAM]) {
             let program = object
                 .program_mut(name)
@@ -126,17 +134,7 @@ impl Hooks {
 
     /// The descriptor of a map, valid as long as these hooks.
     pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let map = self.object.map(name).ok_or_else(|| Error::message(format!("the eBPF object has no map {name}")))?;
-        match map {
-            Map::Array(data)
-            | Map::HashMap(data)
-            | Map::LruHashMap(data)
-            | Map::LpmTrie(data)
-            | Map::PerCpuArray(data)
-            | Map::SkStorage(data)
-            | Map::Unsupported(data) => Ok(data.fd().as_fd()),
-            _ => Err(Error::message(format!("{name} is a map of an unexpected type"))),
-        }
+        map_of(&self.object, name)
     }
 
     fn program(&self, name: &str) -> Result<BorrowedFd<'_>> {
@@ -152,6 +150,20 @@ impl Hooks {
             _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
         };
         fd.map(AsFd::as_fd).map_err(|error| Error::message(format!("{name} is not loaded: {}", chain(&error))))
+    }
+}
+
+fn map_of<'a>(object: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    let map = object.map(name).ok_or_else(|| Error::message(format!("the eBPF object has no map {name}")))?;
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data)
+        | Map::SkStorage(data)
+        | Map::Unsupported(data) => Ok(data.fd().as_fd()),
+        _ => Err(Error::message(format!("{name} is a map of an unexpected type"))),
     }
 }
 
@@ -179,5 +191,30 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         source = inner.source();
     }
-    text
+    last_lines(&text)
+}
+
+/// The kernel's verifier tells every instruction it has looked at; what it did not like is at the end.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() <= VERIFIER_LINES {
+        return text.to_owned();
+    }
+    let first = lines[0].split(" Verifier output:").next().unwrap_or_default();
+    format!("{first} Verifier output, the last lines:\n{}", lines[lines.len() - VERIFIER_LINES..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_told() {
+        let log: Vec<String> = (0..300).map(|number| format!("{number}: (b7) r0 = 0")).collect();
+        let told = last_lines(&format!("load failed: Permission denied. Verifier output: {}", log.join("\n")));
+        assert_eq!(told.lines().count(), 1 + VERIFIER_LINES);
+        assert!(told.starts_with("load failed: Permission denied. Verifier output, the last lines:\n294: "));
+        assert!(told.ends_with("299: (b7) r0 = 0"));
+        assert_eq!(last_lines("no log at all"), "no log at all");
+    }
 }

@@ -7,7 +7,7 @@
 use std::ffi::c_long;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::layout::Plain;
 
@@ -18,12 +18,16 @@ const MAP_GET_NEXT_KEY: u32 = 4;
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
 const PROG_GET_FD_BY_ID: u32 = 13;
+const MAP_GET_FD_BY_ID: u32 = 14;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 
 const F_ALLOW_MULTI: u32 = 1 << 1;
 const F_REPLACE: u32 = 1 << 2;
+
+/// More than a kernel lets a program use.
+const MOST_MAPS: u32 = 64;
 
 #[repr(C)]
 #[derive(Default)]
@@ -226,13 +230,53 @@ fn own(fd: c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The name a program was loaded under (at most 15 bytes).
-pub fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
-    // struct bpf_prog_info; the name is at byte 64, and the kernel fills no more than it is given room for.
-    let mut info = [0_u8; 128];
-    let mut attribute = InfoAttribute { fd: raw(program), length: 128, info: info.as_mut_ptr() as u64 };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attribute)?;
-    let name = &info[64..80];
+/// The names of the maps that a program uses (at most 15 bytes each). Needs CAP_SYS_ADMIN.
+pub fn map_names(program: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    let mut ids = vec![0_u32; MOST_MAPS as usize];
+    // struct bpf_prog_info: how many maps there are is at byte 52, where their ids shall go at byte 56.
+    let mut info = [0_u8; 64];
+    info[52..56].copy_from_slice(&MOST_MAPS.to_ne_bytes());
+    info[56..64].copy_from_slice(&(ids.as_mut_ptr() as u64).to_ne_bytes());
+    fill_info(program, &mut info)?;
+    let count = u32::from_ne_bytes([info[52], info[53], info[54], info[55]]);
+    ids.truncate(count as usize);
+    ids.into_iter().map(map_name).collect()
+}
+
+fn map_name(id: u32) -> io::Result<String> {
+    let map = own(bpf(MAP_GET_FD_BY_ID, &mut IdAttribute { id, ..Default::default() })?)?;
+    // struct bpf_map_info; the name is at byte 24.
+    let mut info = [0_u8; 40];
+    fill_info(map.as_fd(), &mut info)?;
+    let name = &info[24..];
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+}
+
+/// Type, size of key and of value, number of entries and flags of a map.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+pub fn map_shape(map: BorrowedFd<'_>) -> io::Result<Shape> {
+    // struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags; the id is each map's own.
+    let mut info = [0_u8; 80];
+    fill_info(map, &mut info)?;
+    let field = |index: usize| {
+        let at = index * 4;
+        u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]])
+    };
+    Ok(Shape { kind: field(0), key_size: field(2), value_size: field(3), entries: field(4), flags: field(5) })
+}
+
+/// The kernel fills no more than it is given room for.
+fn fill_info<const LENGTH: usize>(object: BorrowedFd<'_>, info: &mut [u8; LENGTH]) -> io::Result<()> {
+    let length = u32::try_from(LENGTH).map_err(io::Error::other)?;
+    let mut attribute = InfoAttribute { fd: raw(object), length, info: info.as_mut_ptr() as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attribute).map(drop)
 }

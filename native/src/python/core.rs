@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::error::{Context, Error, Result};
-use crate::flow::gateway::{Gateway, Listener, Mode};
+use crate::flow::backends::Service;
+use crate::flow::gateway::{Gateway, Listener, Mode, Query};
+use crate::flow::services::Answer;
 use crate::hooks::maps::SocketMaps;
 use crate::log;
 use crate::tunnel::tls::Identity;
@@ -19,7 +21,7 @@ use crate::tunnel::tls::Identity;
 pub(super) struct Core {
     runtime: Runtime,
     gateway: Arc<Gateway>,
-    queries: Mutex<mpsc::UnboundedReceiver<IpAddr>>,
+    queries: Mutex<mpsc::Receiver<Query>>,
     identities: AtomicU64,
 }
 
@@ -111,18 +113,44 @@ impl Core {
         Ok(())
     }
 
-    fn next_query(&self, py: Python<'_>, timeout: f64) -> Option<String> {
+    fn next_query(&self, py: Python<'_>, timeout: f64) -> Option<(String, Option<u16>)> {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        py.detach(|| {
+        let query = py.detach(|| {
             self.runtime.block_on(async {
                 let mut queries = self.queries.lock().await;
-                tokio::time::timeout(timeout, queries.recv()).await.ok().flatten().map(|address| address.to_string())
+                tokio::time::timeout(timeout, queries.recv()).await.ok().flatten()
             })
+        });
+        query.map(|query| match query {
+            Query::Peer(address) => (address.to_string(), None),
+            Query::Service(destination) => (destination.ip().to_string(), Some(destination.port())),
         })
     }
 
     fn answer(&self, address: IpAddr, enrolled: bool) {
         self.gateway.answer(address, enrolled);
+    }
+
+    #[pyo3(signature = (address, port, *, service, backends, affinity_seconds))]
+    fn answer_service(
+        &self,
+        address: IpAddr,
+        port: u16,
+        service: Option<String>,
+        backends: Vec<(IpAddr, u16)>,
+        affinity_seconds: u32,
+    ) {
+        let answer = service.map_or(Answer::NoService, |name| {
+            let backends = backends.into_iter().map(SocketAddr::from).collect();
+            let affinity = Duration::from_secs(affinity_seconds.into());
+            Answer::Service(Arc::new(Service { name, backends, affinity }))
+        });
+        self.gateway.services.answer(SocketAddr::new(address, port), answer);
+    }
+
+    #[pyo3(signature = (*, is_there))]
+    fn set_watcher(&self, is_there: bool) {
+        self.gateway.services.set_watcher(is_there);
     }
 
     fn remember_enrolled(&self, addresses: Vec<IpAddr>) {

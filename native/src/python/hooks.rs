@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 
 use crate::error::{Context, Error};
-use crate::hooks::{self, HookSettings, attachment, sys};
+use crate::hooks::{self, HookSettings, attachment, sharing, sys};
 
 /// Maps that the worker uses by descriptor.
 const SHARED_MAPS: [&str; 3] = ["kgw_accepted", "kgw_client", "kgw_stamp"];
@@ -21,13 +21,27 @@ impl Hooks {
     fn hooks(&self) -> MutexGuard<'_, hooks::Hooks> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn descriptors(&self, names: &[&'static str]) -> PyResult<HashMap<&'static str, RawFd>> {
+        let hooks = self.hooks();
+        names.iter().map(|name| Ok((*name, hooks.map(name)?.as_raw_fd()))).collect()
+    }
 }
 
 #[pymethods]
 impl Hooks {
     #[new]
-    fn new() -> PyResult<Self> {
-        Ok(Self { hooks: Mutex::new(hooks::Hooks::load()?) })
+    #[pyo3(signature = (*, maps=None))]
+    fn new(maps: Option<HashMap<String, RawFd>>) -> PyResult<Self> {
+        let mut given = HashMap::new();
+        for (name, descriptor) in maps.unwrap_or_default() {
+            if descriptor < 0 {
+                return Err(Error::message(format!("not a descriptor: {descriptor}")).into());
+            }
+            // SAFETY: the caller keeps the descriptors open during the call; a wrong number is an error of the kernel.
+            given.insert(name, unsafe { BorrowedFd::borrow_raw(descriptor) });
+        }
+        Ok(Self { hooks: Mutex::new(hooks::Hooks::load(&given)?) })
     }
 
     #[pyo3(signature = (*, gateway_cgroups, capture, strict, addresses, rules, excluded_ports, stale_after))]
@@ -75,13 +89,21 @@ impl Hooks {
     }
 
     fn shared_maps(&self) -> PyResult<HashMap<&'static str, RawFd>> {
-        let hooks = self.hooks();
-        SHARED_MAPS.into_iter().map(|name| Ok((name, hooks.map(name)?.as_raw_fd()))).collect()
+        self.descriptors(&SHARED_MAPS)
+    }
+
+    fn maps(&self) -> PyResult<HashMap<&'static str, RawFd>> {
+        self.descriptors(&sharing::MAPS)
     }
 
     fn counters(&self) -> PyResult<HashMap<&'static str, u64>> {
         Ok(self.hooks().counters()?.into_iter().collect())
     }
+}
+
+#[pyfunction]
+pub(super) fn hooks_layout() -> &'static str {
+    sharing::LAYOUT
 }
 
 #[pyfunction]

@@ -77,6 +77,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
     module.add_function(wrap_pyfunction!(destroy_connections, module)?)?;
+    module.add_function(wrap_pyfunction!(hooks::hooks_layout, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::open_cgroup_by_id, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::has_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(mount_cgroups, module)?)?;

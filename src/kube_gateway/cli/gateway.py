@@ -29,5 +29,6 @@ def command() -> None:
     except _native.NativeError as error:
         raise KubeGatewayError(
             str(error.args[0]),
-            hint="the gateway needs Linux 5.10 or later with cgroup2, and CAP_BPF and CAP_NET_ADMIN",
+            hint="the gateway needs Linux 5.10 or later with cgroup2, CAP_BPF and CAP_NET_ADMIN, and a seccomp profile "
+            "that knows CAP_BPF (containerd 1.6.9 or later)",
         ) from error

@@ -225,10 +225,63 @@ def execute(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
 @command.command()
 @click.argument("name")
 @click.pass_context
+def upgrade(ctx: click.Context, name: str) -> None:
+    """Have a further gateway take over from a pod's, as a newer version does.
+
+    The older one keeps the connections that it has until they end.
+    """
+    client = _client(ctx)
+    client.upgrade(name)
+    pod = client.wait_settled(name, timeout=_READY_WITHIN)
+    click.echo(f"{pod.name}: gateway {pod.gateway}, generation {pod.generation}", err=True)
+
+
+@command.command()
+@click.argument("name")
+@click.pass_context
 def delete(ctx: click.Context, name: str) -> None:
     """End a pod and remove everything of it."""
     _client(ctx).delete(name)
     click.echo(f"{name} is deleted", err=True)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--address", help="IPv4 or IPv6, and nothing that is routed, like 10.89.200.1.")
+@click.option("--port", type=int, help="Where clients connect to.")
+@click.option("--to", "targets", multiple=True, metavar="POD:PORT", help="A backend; may be given many times.")
+@click.option("--affinity", type=int, default=0, metavar="SECONDS", help="A client stays with its backend so long.")
+@click.option("--delete", "removed", is_flag=True, help="Remove it.")
+@click.pass_context
+def service(
+    ctx: click.Context,
+    name: str,
+    address: str | None,
+    port: int | None,
+    targets: tuple[str, ...],
+    *,
+    affinity: int,
+    removed: bool,
+) -> None:
+    """Give pods an address in common, which other pods' gateways know."""
+    from kube_gateway.local.services import LocalService
+
+    if removed:
+        _client(ctx).delete_service(name)
+        click.echo(f"the Service {name} is deleted", err=True)
+        return
+    if address is None or port is None:
+        raise UsageError("a Service has an address and a port", hint="--address 10.89.200.1 --port 80 --to POD:PORT")
+    to = tuple(_target(text) for text in targets)
+    _client(ctx).set_service(LocalService(name=name, address=address, port=port, to=to, affinity_seconds=affinity))
+    click.echo(f"{name} {address} {port}")
+
+
+def _target(text: str) -> tuple[str, int]:
+    pod, _, port = text.rpartition(":")
+    if not pod or not port.isascii() or not port.isdigit():
+        raise UsageError(f"{text!r} is no backend", hint="--to POD:PORT")
+    return pod, int(port)
 
 
 @command.command(hidden=True)

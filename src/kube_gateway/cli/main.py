@@ -21,6 +21,8 @@ from kube_gateway.errors import KubeGatewayError
 _VERBS = {
     "demo": "Two running pods, in clear and then encrypted",
     "install": "Print the watcher's manifest, for kubectl apply -f -",
+    "check": "Whether a cluster is fit for kube-gateway, and all is well in it",
+    "status": "Pods of a cluster: which are encrypted, which are not, and why",
     "local": "Pods on this machine, without a cluster",
     "verify": "Prove that traffic between two pods is encrypted",
     "ca": "The certificate authority",

@@ -16,7 +16,7 @@ class ConnectedGateway:
     """A gateway of one generation, connected or not.
 
     `applied` are the settings last sent on this line, `revision` counts them. `told_to_leave`: it was, or it said so.
-    `since` is the monotonic time at which it connected or was lost.
+    `since` is the monotonic time at which it connected or was lost. `version` is what it said it is, empty before that.
     """
 
     def __init__(self) -> None:
@@ -24,6 +24,7 @@ class ConnectedGateway:
         self.revision = 0
         self.told_to_leave = False
         self.report: messages.Report | None = None
+        self.version = ""
         self.since = time.monotonic()
         self._writer: asyncio.StreamWriter | None = None
 

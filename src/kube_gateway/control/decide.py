@@ -27,6 +27,9 @@ from kube_gateway.model.settings import Settings, settings_from_annotations
 LEAVE_GRACE = 3600.0
 """Seconds that connections have to finish when a pod leaves."""
 
+FLUSH_GRACE = 5.0
+"""The same with `netflush=true`: those that do not end by themselves are ended, and come back in clear."""
+
 IDLE_AFTER = 5.0
 """Seconds without data after which `netflush=idle` may end a connection."""
 
@@ -83,7 +86,7 @@ def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str
         return
     if not wanted:
         if not gateway.told_to_leave and gateway.state != "draining":
-            yield Leave(pod=pod.pod.key, grace=LEAVE_GRACE)
+            yield Leave(pod=pod.pod.key, grace=FLUSH_GRACE if settings.flush == "all" else LEAVE_GRACE)
         return
     if gateway.told_to_leave or gateway.state == "draining":
         # Wanted again: the next generation starts when this one is gone.

@@ -9,16 +9,17 @@ version 2 has to be mounted first, which takes a privilege more.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from kube_gateway import _native
-from kube_gateway.errors import EnvironmentProblem
+from kube_gateway.errors import EnvironmentProblem, NeedsPrivilege
 
 _PROC = Path("/proc")
 _TREE = Path("/sys/fs/cgroup")
+_MOUNT_POINT = Path("/tmp")  # noqa: S108 - covered for a moment; the root file system may be read-only
+_OWN = "gateway"
 _MOST_LEVELS = 2
 """Between a container's cgroup and its pod's; some runtimes put a scope around a container."""
 
@@ -32,8 +33,12 @@ class PodCgroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def given_cgroup(pod: Path) -> PodCgroup:
-    """The cgroup that the gateway was told of; its own is the child `gateway`. Raises `EnvironmentProblem`."""
-    own = pod / "gateway"
+    """The cgroup that the gateway was told of; its own is a child of it, `gateway` or `gateway-...`.
+
+    Raises `EnvironmentProblem`.
+    """
+    name = cgroup_of("self").name
+    own = pod / (name if name.startswith(_OWN) else _OWN)
     try:
         members = (own / "cgroup.procs").read_text().split()
         inode = own.stat().st_ino
@@ -119,18 +124,17 @@ def _by_id(hooks: _native.Hooks, *, levels: int) -> PodCgroup:
 
 
 def _mounted(own: PurePosixPath, application: PurePosixPath) -> PodCgroup:
-    with tempfile.TemporaryDirectory(prefix="cgroup-") as directory:
-        try:
-            _native.mount_cgroups(directory)
-        except _native.NativeError as error:
-            raise EnvironmentProblem(
-                f"this node has cgroups of both versions, and {error.args[0]}",
-                hint="let the watcher give gateways CAP_SYS_ADMIN on such nodes: --capabilities mount",
-            ) from error
-        try:
-            return _visible(Path(directory), own, application, how="in a tree mounted for a moment")
-        finally:
-            _native.unmount_cgroups(directory)
+    try:
+        _native.mount_cgroups(str(_MOUNT_POINT))
+    except _native.NativeError as error:
+        raise NeedsPrivilege(
+            f"this node has cgroups of both versions, and {error.args[0]}",
+            hint="let gateways be privileged on such nodes: kube-gateway install -- --privileged=when-needed",
+        ) from error
+    try:
+        return _visible(_MOUNT_POINT, own, application, how="in a tree mounted for a moment")
+    finally:
+        _native.unmount_cgroups(str(_MOUNT_POINT))
 
 
 def _held(directory: Path) -> Path:

@@ -18,12 +18,12 @@ def configure_hooks(
     settings: Settings,
     *,
     addresses: tuple[str, ...],
-    gateway_cgroup: int,
+    gateway_cgroups: tuple[int, ...],
     capture: bool,
 ) -> None:
     """Tell `hooks` what to capture. `capture` false leaves every new connection alone. Raises `NativeError`."""
     hooks.configure(
-        gateway_cgroups=[gateway_cgroup],
+        gateway_cgroups=list(gateway_cgroups),
         capture=capture and not settings.accept_only,
         strict=capture and settings.encryption == "strict",
         addresses=list(addresses),

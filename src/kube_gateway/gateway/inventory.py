@@ -32,10 +32,13 @@ class _Connection(msgspec.Struct, frozen=True):
 _connections = msgspec.json.Decoder(list[_Connection])
 
 
-def clear_connections(*, own_addresses: Collection[str], gateway_cgroup: int) -> tuple[ClearConnection, ...]:
+def clear_connections(
+    *, own_addresses: Collection[str], gateway_cgroups: Collection[int]
+) -> tuple[ClearConnection, ...]:
     """Return the pod's established connections that are in clear, the busiest first, at most 1000.
 
-    `gateway_cgroup` is the inode number of the gateway's cgroup. Raises `NativeError`.
+    `gateway_cgroups` are the inode numbers of the cgroups of the pod's gateways: during a hand-over there are more than
+    one. Raises `NativeError`.
     """
     found = [
         ClearConnection(
@@ -44,11 +47,11 @@ def clear_connections(*, own_addresses: Collection[str], gateway_cgroup: int) ->
             local_port=connection.local_port,
             remote_address=connection.remote_address,
             remote_port=connection.remote_port,
-            relayed=connection.cgroup == gateway_cgroup,
+            relayed=connection.cgroup in gateway_cgroups,
             idle=connection.idle,
         )
         for connection in _connections.decode(_native.connections())
-        if _leaves_the_pod(connection, own_addresses) and not _is_tunnel(connection, gateway_cgroup)
+        if _leaves_the_pod(connection, own_addresses) and not _is_tunnel(connection, gateway_cgroups)
     ]
     found.sort(key=lambda connection: connection.idle)
     return tuple(found[:_MOST_REPORTED])
@@ -59,6 +62,6 @@ def _leaves_the_pod(connection: _Connection, own_addresses: Collection[str]) -> 
     return remote not in own_addresses and not ipaddress.ip_address(remote).is_loopback
 
 
-def _is_tunnel(connection: _Connection, gateway_cgroup: int) -> bool:
+def _is_tunnel(connection: _Connection, gateway_cgroups: Collection[int]) -> bool:
     ports = {connection.local_port, connection.remote_port}
-    return connection.cgroup == gateway_cgroup and bool(ports & _TUNNEL_PORTS)
+    return connection.cgroup in gateway_cgroups and bool(ports & _TUNNEL_PORTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, TLS_TUNNEL_PORT
@@ -16,11 +16,13 @@ _TUNNEL_PORT = {"tls": TLS_TUNNEL_PORT, "plain": PLAIN_TUNNEL_PORT}
 
 
 class Listeners:
-    """Open listeners by kind: `redirect`, `tls`, `plain`."""
+    """Open listeners by kind: `redirect`, `tls`, `plain`. `inherited` are those of an earlier gateway."""
 
-    def __init__(self, addresses: Iterable[str]) -> None:
+    def __init__(
+        self, addresses: Iterable[str], *, inherited: Mapping[str, tuple[socket.socket, ...]] | None = None
+    ) -> None:
         self._addresses = tuple(addresses)
-        self._open: dict[str, tuple[socket.socket, ...]] = {}
+        self._open: dict[str, tuple[socket.socket, ...]] = dict(inherited or {})
 
     def open(self, kind: str) -> tuple[socket.socket, ...]:
         """Return the listeners of `kind`, opening them if need be: all of them or none.
@@ -42,6 +44,10 @@ class Listeners:
     def get(self, kind: str) -> tuple[socket.socket, ...]:
         """The open listeners of `kind`, perhaps none."""
         return self._open.get(kind, ())
+
+    def descriptors(self) -> dict[str, tuple[int, ...]]:
+        """All open listeners by kind."""
+        return {kind: tuple(listener.fileno() for listener in found) for kind, found in self._open.items()}
 
     def kinds(self) -> tuple[str, ...]:
         """Which kinds are open."""

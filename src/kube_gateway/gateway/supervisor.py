@@ -2,7 +2,7 @@
 
 It holds the listeners and the hooks, so a worker that dies is replaced while connections wait; it holds the identity, and
 has it renewed at half its life; it does what the watcher says. The order of a start is what keeps every new connection
-whole: identity, listeners, worker, and only then the hooks.
+whole: identity, listeners, worker, and only then the hooks. A later generation begins by asking an older one for them.
 """
 
 from __future__ import annotations
@@ -11,29 +11,34 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
-from kube_gateway.errors import KubeGatewayError
+from kube_gateway.errors import IdentityError, KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
+from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Drain, Ending, Load
 from kube_gateway.gateway.environment import GatewayEnvironment
+from kube_gateway.gateway.handover.own import Own
+from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.hook_settings import configure_hooks
-from kube_gateway.gateway.inventory import clear_connections
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
+from kube_gateway.gateway.reporting import make_report
+from kube_gateway.gateway.services import ServiceQuestions, sampled
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
-from kube_gateway.gateway.worker_process import WorkerProcess, start_message
+from kube_gateway.gateway.worker_process import WorkerProcess, identity_message, mode_message, start_message
 from kube_gateway.model.flow import GatewaySnapshot
 
 _log = logging.getLogger("supervisor")
 
 _REPORT_EVERY = 1.0
 _TERM_GRACE = 30.0
-_DRAIN_POLL = 0.1
 
 
 class Supervisor:
@@ -41,6 +46,13 @@ class Supervisor:
 
     def __init__(self, environment: GatewayEnvironment) -> None:
         self._environment = environment
+        # First, as it may be of no use, and then nothing else is.
+        self._certificate = CertificateKeeper(
+            # The link comes below: it says Hello for the certificate too.
+            request=lambda request: self._link.send(request),  # noqa: PLW0108
+            use=self._use_identity,
+            initial=environment.identity,
+        )
         self._hooks = _native.Hooks()
         given = environment.cgroup
         self._cgroup = find_pod_cgroup(self._hooks) if given is None else given_cgroup(given)
@@ -50,16 +62,20 @@ class Supervisor:
         self._state = "starting"
         self._attached = False
         self._snapshot = GatewaySnapshot()
-        self._active = 0
+        self._load = Load()
         self._enrolled: tuple[str, ...] = ()
-        self._states_seen = 0
         self._ended: asyncio.Future[None] | None = None
-        self._drain_task: asyncio.Task[None] | None = None
-        self._certificate = CertificateKeeper(
-            # The link comes below: it says Hello for the certificate too.
-            request=lambda request: self._link.send(request),  # noqa: PLW0108
-            use=self._use_identity,
-            initial=environment.identity,
+        self._drain: Drain | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._begun = environment.generation == 1
+        self._held_back: set[str] = set()
+        self._succession = Succession(
+            own=self._own,
+            listeners=lambda: self._listeners.descriptors() if self._listeners else {},
+            maps=lambda: self._hooks.maps() if self._attached else {},
+            enrolled=lambda: self._enrolled,
+            on_change=self._gateways_changed,
+            on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
         )
         self._connection = WatcherConnection(
             environment.control, watcher=environment.watcher, identity=lambda: self._certificate.current
@@ -67,13 +83,14 @@ class Supervisor:
         self._link = WatcherLink(
             self._connection.connect,
             hello=self._hello,
-            on_connect=self._certificate.connected,
+            on_connect=self._watcher_is_there,
+            on_disconnect=lambda: self._worker.send(messages.SetWatcher(is_there=False)),
             on_message=self._from_watcher,
         )
+        self._services = ServiceQuestions()
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
-        self._worker_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""
@@ -83,21 +100,33 @@ class Supervisor:
             loop.add_signal_handler(number, self._terminate)
         if self._environment.settings is not None:
             self._configure(self._environment.settings)
-        tasks = [
-            asyncio.create_task(self._link.run()),
-            asyncio.create_task(self._report_forever()),
-            asyncio.create_task(self._certificate.run()),
-        ]
-        for task in tasks:
-            task.add_done_callback(self._task_ended)
+        self._run("link", self._link.run())
+        self._run("report", self._report_forever())
+        self._run("certificate", self._certificate.run())
         try:
             await self._ended
         finally:
-            for task in [*tasks, *filter(None, (self._worker_task, self._drain_task))]:
-                task.cancel()
-            await asyncio.gather(*tasks, *filter(None, (self._worker_task,)), return_exceptions=True)
+            self._stop(*self._tasks)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task; if it fails, the gateway does."""
+        self._tasks[name] = task = asyncio.create_task(work)
+        task.add_done_callback(self._task_ended)
+
+    def _stop(self, *names: str) -> None:
+        for name in names:
+            if name in self._tasks:
+                self._tasks[name].cancel()
 
     # What the watcher says.
+
+    def _watcher_is_there(self) -> None:
+        self._certificate.connected()
+        self._worker.send(messages.SetWatcher(is_there=True))
+        # The watcher tells changes of what it was asked on this connection.
+        for address, port in self._services:
+            self._link.send(control.ServiceQuery(address=address, port=port))
 
     def _from_watcher(self, message: control.FromWatcher) -> None:
         try:
@@ -108,11 +137,16 @@ class Supervisor:
                     self._certificate.issued(message)
                 case control.PeerAnswer():
                     self._worker.send(messages.Answer(address=message.address, enrolled=message.enrolled))
+                case control.ServiceAnswer():
+                    service = sampled(message.service) if message.service else None
+                    self._worker.send(
+                        messages.ServiceAnswer(address=message.address, port=message.port, service=service)
+                    )
                 case control.Flush():
                     ended = _native.destroy_connections(list(message.cookies))
                     _log.info("ended %d connections that were in clear", ended)
                 case control.Leave():
-                    self._begin_drain(message.grace, leaving=True)
+                    self._begin_drain(message.grace, "leaving")
                 case control.Elsewhere():
                     self._connection.try_next(parse_whereabouts(message.control) if message.control else None)
                     self._link.reconnect()
@@ -123,8 +157,18 @@ class Supervisor:
         if self._state == "draining":
             return
         set_debug(debug=message.settings.debug)
-        first = self._settings is None
-        self._settings = message
+        before, self._settings = self._settings, message
+        if before is None:
+            _log.info("settings: encryption %s", message.settings.encryption)
+        elif before.settings != message.settings:
+            _log.info("settings changed: encryption %s", message.settings.encryption)
+        if self._begun:
+            self._apply(message)
+        else:
+            self._begin()
+        self._report()
+
+    def _apply(self, message: control.Configure) -> None:
         if self._listeners is None:
             self._listeners = Listeners(message.addresses)
         wanted = "tls" if message.settings.encrypting else "plain"
@@ -138,11 +182,6 @@ class Supervisor:
             self._listeners.close(unwanted)
             self._worker.send(messages.StopListening(kind=unwanted))
         self._start_worker()
-        if first:
-            _log.info("settings: encryption %s", message.settings.encryption)
-        else:
-            _log.info("settings changed: encryption %s", message.settings.encryption)
-            self._report()
 
     def _open(self, listeners: Listeners, kind: str) -> None:
         for listener in listeners.open(kind):
@@ -150,18 +189,60 @@ class Supervisor:
                 self._hooks.mark_listener(listener.fileno())
             self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
 
+    # Taking over from an older gateway of the pod.
+
+    def _own(self) -> Own | None:
+        if self._settings is None or self._certificate.current is None:
+            return None
+        return Own(
+            identity=self._certificate.current,
+            addresses=self._settings.addresses,
+            uid=self._environment.uid,
+            generation=self._environment.generation,
+            cgroup=self._cgroup.own,
+        )
+
+    def _begin(self) -> None:
+        if not self._begun and "take over" not in self._tasks and self._own() is not None:
+            self._run("take over", self._take_over())
+
+    async def _take_over(self) -> None:
+        inherited = await self._succession.take_over()
+        if self._settings is None:
+            raise RuntimeError("a gateway took over before its settings were known")
+        if inherited is not None:
+            if inherited.maps:
+                self._hooks = _native.Hooks(maps=inherited.maps)
+            else:
+                # What the old programs have redirected is the old worker's until they are gone.
+                self._held_back = {"redirect"}
+            inherited.close_maps()
+            self._listeners = Listeners(self._settings.addresses, inherited=inherited.listeners)
+            for listener in self._listeners.get("redirect"):
+                self._hooks.mark_listener(listener.fileno())
+            self._enrolled = inherited.enrolled
+        self._begun = True
+        self._apply(self._settings)
+
+    def _gateways_changed(self) -> None:
+        """Another gateway of the pod has come or gone: the hooks have to leave its sockets alone, or need not any more."""
+        if self._state != "draining" and self._begun:
+            self._configure_hooks(capture=True)
+
     # Identity.
 
     def _use_identity(self) -> None:
-        if self._worker_task is not None:
+        if "worker" in self._tasks:
             self._send_identity()
-        self._start_worker()
+        if self._begun:
+            self._start_worker()
+        else:
+            self._begin()
 
     def _start_worker(self) -> None:
         """Start it once settings and identity are both there, in whichever order they came."""
-        if self._worker_task is None and self._settings is not None and self._certificate.current is not None:
-            self._worker_task = asyncio.create_task(self._worker.run())
-            self._worker_task.add_done_callback(self._task_ended)
+        if "worker" not in self._tasks and self._own() is not None:
+            self._run("worker", self._worker.run())
 
     # The worker.
 
@@ -173,97 +254,109 @@ class Supervisor:
         self._send_identity()
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
+        worker.send(messages.SetWatcher(is_there=self._link.connected))
         for kind in self._listeners.kinds():
-            for listener in self._listeners.get(kind):
-                worker.send(messages.Listen(kind=kind), (listener.fileno(),))
+            if kind not in self._held_back:
+                self._listen(kind)
         if self._state == "draining":
             worker.send(messages.Drain())
         worker.send(messages.AreYouReady())
 
+    def _listen(self, kind: str) -> None:
+        for listener in self._listeners.get(kind) if self._listeners else ():
+            self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
+
     def _send_identity(self) -> None:
-        current = self._certificate.current
-        if current is not None:
-            self._worker.send(
-                messages.UseIdentity(
-                    chain=current.chain,
-                    key=current.key,
-                    trust_bundle=current.trust_bundle,
-                    trust_domain=current.trust_domain,
-                )
-            )
+        if self._certificate.current is not None:
+            self._worker.send(identity_message(self._certificate.current))
 
     def _send_mode(self) -> None:
         if self._settings is not None:
-            settings = self._settings.settings
-            self._worker.send(messages.SetMode(mode=settings.encryption, debug=settings.debug))
+            self._worker.send(mode_message(self._settings.settings))
 
     def _from_worker(self, message: messages.FromWorker) -> None:
         match message:
             case messages.State():
-                self._snapshot, self._active = message.snapshot, message.active
-                self._states_seen += 1
+                self._snapshot = message.snapshot
+                self._load = Load(active=message.active, reports=self._load.reports + 1)
                 self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
                 self._report()
             case messages.Query():
                 self._link.send(control.PeerQuery(address=message.address))
+            case messages.ServiceQuery():
+                self._services.add(message.address, message.port)
+                self._link.send(control.ServiceQuery(address=message.address, port=message.port))
             case messages.Failed():
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():
-                self._worker_ready()
+                if self._state == "starting" and "attach" not in self._tasks:
+                    self._run("attach", self._attach())
+                self._report()
 
-    def _worker_ready(self) -> None:
-        try:
-            if not self._attached:
-                self._hooks.attach(str(self._cgroup.path))
-                self._attached = True
-        except _native.NativeError as error:
-            self._fail(error)
-            return
-        if self._state == "starting":
-            self._state = "ready"
-            _log.info("ready: generation %d of %s", self._environment.generation, self._environment.pod)
+    async def _attach(self) -> None:
+        """The worker is ready: put the hooks on the pod, or our programs in the place of an older gateway's.
+
+        Over the same maps that can be done while both accept, and before the older one is told: it goes on as before if
+        this one ends now. With maps of our own the older one has to stop first, and what is being set up in the
+        milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
+        """
+        if self._held_back:
+            await self._succession.confirm()
+        self._hooks.attach(str(self._cgroup.path))
+        if self._held_back:
+            self._held_back = set()
+            self._listen("redirect")
+        else:
+            await self._succession.confirm()
+        self._attached = True
+        self._state = "ready"
+        _log.info("ready: generation %d of %s", self._environment.generation, self._environment.pod)
+        self._run("offer", self._succession.offer())
         self._report()
 
     def _worker_ended(self) -> None:
-        self._snapshot, self._active = GatewaySnapshot(), 0
+        self._snapshot = GatewaySnapshot()
+        self._load = Load(reports=self._load.reports)
 
-    # Leaving.
+    # Ending.
 
     def _terminate(self) -> None:
+        """In a cluster the whole pod is ending: what its application still says on its way out is not to be in clear."""
+        in_cluster = self._environment.cgroup is None
         strict = self._settings is not None and self._settings.settings.encryption == "strict"
-        self._begin_drain(_TERM_GRACE, leaving=not strict)
+        self._begin_drain(_TERM_GRACE, "stopping" if strict or in_cluster else "leaving")
 
-    def _begin_drain(self, grace: float, *, leaving: bool) -> None:
-        """Let connections finish, then end. `leaving`: new ones go direct from now on, and the hooks go at the end; if
-        not (a strict pod's gateway is being stopped), the hooks stay and refuse."""
-        if self._state == "draining":
+    def _begin_drain(self, grace: float, ending: Ending) -> None:
+        """Let connections finish, then end."""
+        if self._drain is not None:
+            self._drain.shorten(grace)
             return
-        _log.info("leaving: old connections have %g s to finish", grace)
+        _log.info("%s: old connections have %g s to finish", ending, grace)
         self._state = "draining"
-        try:
-            if leaving and self._settings is not None:
+        self._drain = Drain(grace)
+        # An older gateway that has not heard that this one works goes on, and the hooks are its own.
+        self._stop("take over", "attach", "offer")
+        if ending == "leaving" and self._attached:
+            try:
                 self._configure_hooks(capture=False)
-        except _native.NativeError as error:
-            self._fail(error)
-            return
+            except _native.NativeError as error:
+                self._fail(error)
+                return
+        if ending == "handed over":
+            self._stop("certificate")
+            self._worker.send(messages.StopListening(kind="redirect"))
         if self._listeners is not None:
-            for kind in ("tls", "plain"):
+            for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
                 self._listeners.close(kind)
         self._worker.send(messages.Drain())
-        self._drain_task = asyncio.create_task(self._drain(grace, leaving=leaving))
-        self._drain_task.add_done_callback(self._task_ended)
+        self._run("drain", self._finish(self._drain, ending))
         self._report()
 
-    async def _drain(self, grace: float, *, leaving: bool) -> None:
-        deadline = time.monotonic() + grace
-        if self._worker_task is not None:
-            # One whole report after the drain began, so that what is still under way has been counted.
-            seen = self._states_seen + 2
-            while time.monotonic() < deadline and not (self._states_seen >= seen and self._active == 0):
-                await asyncio.sleep(_DRAIN_POLL)
-        if self._active:
-            _log.warning("%d connections did not finish in time and are reset", self._active)
-        if leaving and self._attached:
+    async def _finish(self, drain: Drain, ending: Ending) -> None:
+        unfinished = await drain.wait(lambda: self._load) if "worker" in self._tasks else 0
+        if unfinished:
+            _log.warning("%d connections did not finish in time and are reset", unfinished)
+        if ending == "leaving" and self._attached:
             _native.remove_hooks(str(self._cgroup.path))
             self._attached = False
         _log.info("left")
@@ -278,9 +371,13 @@ class Supervisor:
                 self._hooks,
                 self._settings.settings,
                 addresses=self._settings.addresses,
-                gateway_cgroup=self._cgroup.own,
+                gateway_cgroups=self._gateways(),
                 capture=capture,
             )
+
+    def _gateways(self) -> tuple[int, ...]:
+        """Cgroups of all gateways of the pod that run."""
+        return (self._cgroup.own, *self._succession.others)
 
     def _hello(self) -> control.Hello:
         environment = self._environment
@@ -295,27 +392,35 @@ class Supervisor:
         if self._settings is None or not self._link.connected:
             return
         try:
-            clear = clear_connections(own_addresses=self._settings.addresses, gateway_cgroup=self._cgroup.own)
-            counters = {**self._snapshot.counters, **self._hooks.counters()}
+            report = make_report(
+                state=self._state,
+                settings=self._settings,
+                certificate_expires=self._certificate.expires,
+                hooks=self._hooks,
+                snapshot=self._snapshot,
+                gateway_cgroups={*self._gateways(), *self._succession.makers},
+            )
         except _native.NativeError as error:
             _log.error("%s", error.args[0])
-            return
-        self._link.send(
-            control.Report(
-                state=self._state,
-                settings_revision=self._settings.revision,
-                certificate_expires=self._certificate.expires,
-                clear_connections=clear,
-                snapshot=GatewaySnapshot(counters=counters, peers=self._snapshot.peers),
-            )
-        )
+        else:
+            self._link.send(report)
 
     async def _report_forever(self) -> None:
         """While there is no worker whose state could be passed on."""
         while True:
-            if self._worker_task is None:
+            if "worker" not in self._tasks:
                 self._report()
+            self._check_certificate()
             await asyncio.sleep(_REPORT_EVERY)
+
+    def _check_certificate(self) -> None:
+        """End when nobody would let this gateway in any more, not even its watcher: the next one has a new certificate."""
+        expires = self._certificate.expires
+        if self._environment.cgroup is None and not self._link.connected and 0 < expires < time.time():
+            raise IdentityError(
+                "the certificate has expired, and the watcher was not there to renew it",
+                hint="a new generation with a new certificate is started as soon as the watcher is back",
+            )
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

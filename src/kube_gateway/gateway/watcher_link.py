@@ -17,6 +17,7 @@ _log = logging.getLogger("supervisor")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_MOST_UNSENT = 16 * 1024 * 1024
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -33,11 +34,13 @@ class WatcherLink:
         *,
         hello: Callable[[], messages.Hello],
         on_connect: Callable[[], None],
+        on_disconnect: Callable[[], None],
         on_message: Callable[[messages.FromWatcher], None],
     ) -> None:
         self._connect = connect
         self._hello = hello
         self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
         self._on_message = on_message
         self._writer: asyncio.StreamWriter | None = None
         self._told = ""
@@ -50,6 +53,10 @@ class WatcherLink:
     def send(self, message: messages.FromGateway) -> bool:
         """Say something; false if the watcher is away."""
         if self._writer is None or self._writer.is_closing():
+            return False
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNSENT:
+            self._tell_once("the watcher does not read what it is told")
+            self._writer.transport.abort()
             return False
         self._writer.write(messages.encode(message))
         return True
@@ -77,6 +84,7 @@ class WatcherLink:
                 pause = await self._listen(reader, pause)
             finally:
                 self._writer = None
+                self._on_disconnect()
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()

@@ -7,6 +7,7 @@ knows nothing but what the supervisor tells it, and ends with it. Started by the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -76,10 +77,8 @@ class Worker:
                     core.listen(message.kind, descriptor)
             case messages.StopListening():
                 core.stop_listening(message.kind)
-            case messages.Answer():
-                core.answer(message.address, message.enrolled)
-            case messages.RememberEnrolled():
-                core.remember_enrolled(list(message.addresses))
+            case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
+                _learn(core, message)
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():
@@ -97,9 +96,48 @@ class Worker:
 
     def _forward_queries(self, core: _native.Core) -> None:
         while True:
-            address = core.next_query(60.0)
-            if address is not None:
-                messages.send(self._channel, messages.Query(address=address))
+            query = core.next_query(60.0)
+            if query is not None:
+                address, port = query
+                self._ask(
+                    messages.Query(address=address)
+                    if port is None
+                    else messages.ServiceQuery(address=address, port=port)
+                )
+
+    def _ask(self, query: messages.Query | messages.ServiceQuery) -> None:
+        while True:
+            # The socket's timeout is there for the main thread, which receives.
+            with contextlib.suppress(TimeoutError):
+                messages.send(self._channel, query)
+                return
+
+
+def _learn(
+    core: _native.Core,
+    message: messages.Answer | messages.ServiceAnswer | messages.SetWatcher | messages.RememberEnrolled,
+) -> None:
+    """What the watcher, or an earlier worker, has found out."""
+    match message:
+        case messages.Answer():
+            core.answer(message.address, message.enrolled)
+        case messages.ServiceAnswer():
+            _learn_service(core, message)
+        case messages.SetWatcher():
+            core.set_watcher(is_there=message.is_there)
+        case messages.RememberEnrolled():
+            core.remember_enrolled(list(message.addresses))
+
+
+def _learn_service(core: _native.Core, message: messages.ServiceAnswer) -> None:
+    service = message.service
+    core.answer_service(
+        message.address,
+        message.port,
+        service=service.service if service else None,
+        backends=[(backend.address, backend.port) for backend in service.backends] if service else [],
+        affinity_seconds=service.affinity_seconds if service else 0,
+    )
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import socket
 import msgspec
 
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.service import ServiceBackends
 
 PACKET = 256 * 1024
 MOST_DESCRIPTORS = 8
@@ -62,6 +63,20 @@ class Answer(_Message, frozen=True):
     enrolled: bool
 
 
+class ServiceAnswer(_Message, frozen=True):
+    """The watcher's answer to a `ServiceQuery`, and each change of it; `service` is None where there is none."""
+
+    address: str
+    port: int
+    service: ServiceBackends | None
+
+
+class SetWatcher(_Message, frozen=True):
+    """Whether the watcher can answer: nobody waits for one that is away."""
+
+    is_there: bool
+
+
 class RememberEnrolled(_Message, frozen=True):
     """Peers that an earlier worker knew as enrolled."""
 
@@ -96,20 +111,44 @@ class Query(_Message, frozen=True):
     address: str
 
 
+class ServiceQuery(_Message, frozen=True):
+    """Is TCP port `port` of `address` a Service's?"""
+
+    address: str
+    port: int
+
+
 class Failed(_Message, frozen=True):
     """The worker cannot do what it was told."""
 
     reason: str
 
 
-ToWorker = Start | UseIdentity | SetMode | Listen | StopListening | Answer | RememberEnrolled | Drain | AreYouReady
-FromWorker = Ready | State | Query | Failed
+ToWorker = (
+    Start
+    | UseIdentity
+    | SetMode
+    | Listen
+    | StopListening
+    | Answer
+    | ServiceAnswer
+    | SetWatcher
+    | RememberEnrolled
+    | Drain
+    | AreYouReady
+)
+FromWorker = Ready | State | Query | ServiceQuery | Failed
 
 _encoder = msgspec.json.Encoder()
 to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
 from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 
 
+def encode(message: ToWorker | FromWorker) -> bytes:
+    """Return the packet that carries `message`."""
+    return _encoder.encode(message)
+
+
 def send(channel: socket.socket, message: ToWorker | FromWorker, descriptors: tuple[int, ...] = ()) -> None:
     """Send one message, with descriptors that the other side gets copies of. Raises `OSError`."""
-    socket.send_fds(channel, [_encoder.encode(message)], descriptors)
+    socket.send_fds(channel, [encode(message)], descriptors)

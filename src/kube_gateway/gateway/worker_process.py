@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.certificate import Identity
+from kube_gateway.gateway.worker_channel import WorkerChannel
+from kube_gateway.model.settings import Settings
 
 _log = logging.getLogger("supervisor")
 
@@ -34,17 +37,13 @@ class WorkerProcess:
         self._on_start = on_start
         self._on_message = on_message
         self._on_end = on_end
-        self._channel: socket.socket | None = None
+        self._channel: WorkerChannel | None = None
         self.pid = 0
 
     def send(self, message: messages.ToWorker, descriptors: tuple[int, ...] = ()) -> None:
         """Tell the worker; without a worker the next one is told by `on_start`."""
-        if self._channel is None:
-            return
-        try:
-            messages.send(self._channel, message, descriptors)
-        except OSError as error:
-            _log.warning("the worker does not take %s: %s", type(message).__name__, error)
+        if self._channel is not None:
+            self._channel.send(message, descriptors)
 
     async def run(self) -> None:
         """Run workers, one after the other, until cancelled."""
@@ -71,14 +70,14 @@ class WorkerProcess:
                     env=_environment(),
                 )
             self.pid = process.pid
-            self._channel = ours
-            ours.setblocking(False)
+            channel = self._channel = WorkerChannel(ours, overflow=lambda: _kill(process))
             reader = asyncio.create_task(self._read(ours))
             try:
                 self._on_start(self)
                 return await process.wait()
             finally:
                 self._channel = None
+                channel.close()
                 reader.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await reader
@@ -98,11 +97,32 @@ class WorkerProcess:
             self._on_message(messages.from_worker.decode(packet))
 
 
+def _kill(process: asyncio.subprocess.Process) -> None:
+    # It may have ended just now, and be noticed next.
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+
+
 def start_message(addresses: tuple[str, ...], maps: dict[str, int]) -> tuple[messages.Start, tuple[int, ...]]:
     """The first message to a worker, and the descriptors that go with it."""
     names = tuple(maps)
     threads = min(_THREADS, os.cpu_count() or 1)
     return messages.Start(addresses=addresses, maps=names, threads=threads), tuple(maps[name] for name in names)
+
+
+def identity_message(identity: Identity) -> messages.UseIdentity:
+    """What a worker needs of an identity."""
+    return messages.UseIdentity(
+        chain=identity.chain,
+        key=identity.key,
+        trust_bundle=identity.trust_bundle,
+        trust_domain=identity.trust_domain,
+    )
+
+
+def mode_message(settings: Settings) -> messages.SetMode:
+    """What a worker needs of the settings."""
+    return messages.SetMode(mode=settings.encryption, debug=settings.debug)
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kube_gateway.control.messages import Report
+from kube_gateway.local.services import LocalService
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
@@ -34,8 +35,26 @@ class ListPods(_Message, frozen=True):
     """All pods."""
 
 
+class Upgrade(_Message, frozen=True):
+    """Start a further gateway in a pod, which takes over from the one that runs."""
+
+    name: str
+
+
 class Delete(_Message, frozen=True):
     """Kill a pod and remove everything of it."""
+
+    name: str
+
+
+class SetService(_Message, frozen=True):
+    """Make or replace a Service."""
+
+    service: LocalService
+
+
+class DeleteService(_Message, frozen=True):
+    """Remove a Service."""
 
     name: str
 
@@ -82,7 +101,7 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | ListPods | Delete
+Request = Run | Annotate | ListPods | Upgrade | Delete | SetService | DeleteService
 Answer = Pods | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

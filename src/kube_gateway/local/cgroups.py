@@ -51,6 +51,20 @@ def make_pod_cgroup(instance: Instance, pod: str) -> Path:
     return cgroup
 
 
+def gateway_cgroups(pod_cgroup: Path) -> list[Path]:
+    """Cgroups of a pod's gateways: there are several while one takes over from another."""
+    return sorted(pod_cgroup.glob(f"{GATEWAY}*/"))
+
+
+def free_gateway_cgroup(pod_cgroup: Path, generation: int) -> Path:
+    """A cgroup for this generation, made if those that there are have processes."""
+    cgroup = pod_cgroup / GATEWAY
+    if members(cgroup):
+        cgroup = pod_cgroup / f"{GATEWAY}-{generation}"
+    cgroup.mkdir(exist_ok=True)
+    return cgroup
+
+
 def members(cgroup: Path) -> list[int]:
     """Process ids in this cgroup itself; none if it does not exist."""
     try:

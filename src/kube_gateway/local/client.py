@@ -14,6 +14,7 @@ from kube_gateway.control.messages import Report
 from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api
 from kube_gateway.local.instance import Instance
+from kube_gateway.local.services import LocalService
 
 _TIMEOUT = 60.0
 _POLL = 0.1
@@ -73,9 +74,21 @@ class LocalClient:
         known = ", ".join(pod.name for pod in pods) or "none"
         raise LocalModeError(f"there is no pod {name!r}", hint=f"pods of this instance: {known}")
 
+    def upgrade(self, name: str) -> api.PodView:
+        """Start a further gateway, which takes over from the one that runs. Raises `LocalModeError` without one."""
+        return self._ask(api.Upgrade(name=name)).pods[0]
+
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         self._ask(api.Delete(name=name))
+
+    def set_service(self, service: LocalService) -> None:
+        """Make or replace a Service. Raises `UsageError` for values that cannot be."""
+        self._ask(api.SetService(service=service))
+
+    def delete_service(self, name: str) -> None:
+        """Remove a Service."""
+        self._ask(api.DeleteService(name=name))
 
     def gateway_report(self, name: str) -> Report | None:
         """The last report of a pod's gateway."""

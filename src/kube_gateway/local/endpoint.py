@@ -16,6 +16,7 @@ from kube_gateway.control import messages
 from kube_gateway.errors import IdentityError
 from kube_gateway.local import cgroups
 from kube_gateway.local.gateways import Gateway
+from kube_gateway.model.service import ServiceBackends
 
 _log = logging.getLogger("manager")
 
@@ -35,6 +36,9 @@ class Watcher(Protocol):
 
     def is_enrolled(self, address: str) -> bool:
         """Whether the workload at `address` encrypts."""
+
+    def resolve(self, address: str, port: int) -> ServiceBackends | None:
+        """What serves TCP `port` of `address`; None when it is no Service's."""
 
     def changed(self) -> None:
         """Something is to be decided anew."""
@@ -67,7 +71,7 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
     if gateway is None:
         _log.warning("process %d in %s is not the gateway of %s", pid, cgroup, hello.pod)
         return
-    gateway.connected(writer)
+    gateway.connected(writer, cgroup)
     watcher.changed()
     try:
         while line := await reader.readline():
@@ -85,8 +89,7 @@ async def _serve(watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio
                     answer = messages.PeerAnswer(address=message.address, enrolled=watcher.is_enrolled(message.address))
                     gateway.send(answer)
                 case messages.ServiceQuery():
-                    # There are no Services on one machine.
-                    gateway.send(messages.ServiceAnswer(address=message.address, port=message.port))
+                    gateway.answer(message.address, message.port, watcher.resolve(message.address, message.port))
             await writer.drain()
     finally:
         gateway.disconnected(writer)

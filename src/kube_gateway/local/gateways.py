@@ -6,7 +6,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from kube_gateway.control import messages
 from kube_gateway.control.observed import GatewayObservation, GatewayState
@@ -14,6 +15,7 @@ from kube_gateway.local import cgroups
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.launch import in_pod
 from kube_gateway.local.store import PodRecord
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
 COMMAND = (sys.executable, "-m", "kube_gateway", "gateway")
@@ -22,18 +24,20 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTWRITEBYTE
 """All that a gateway gets of the manager's environment, which is that of whoever typed `up`, with their secrets."""
 
 _STABLE_AFTER = 30.0
+_MOST_QUESTIONS = 16_384
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
 
 class Gateway:
-    """The newest gateway of one pod, and what is known of it. `generation` 0: there has been none."""
+    """A gateway of one pod, and what is known of it. `generation` 0: there has been none."""
 
     def __init__(self, instance: Instance, record: PodRecord) -> None:
-        self._cgroup = cgroups.pod_cgroup(instance, record.name) / cgroups.GATEWAY
+        self._pod_cgroup = cgroups.pod_cgroup(instance, record.name)
+        self.cgroup: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._ready_since: float | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._ended = not cgroups.members(self._cgroup)
+        self._ended = not self._has_processes(())
         self.generation = record.generation
         self.failures = 0
         self.last_failure = 0.0
@@ -42,6 +46,7 @@ class Gateway:
         self.applied: Settings | None = None
         self.revision = 0
         self.report: messages.Report | None = None
+        self._told: dict[tuple[str, int], ServiceBackends | None] = {}
 
     @property
     def running(self) -> bool:
@@ -56,17 +61,18 @@ class Gateway:
         self.exit_code, self.told_to_leave, self.applied, self.report = None, False, None, None
         self._ready_since = None
         self._ended = False
+        self.cgroup = cgroup = cgroups.free_gateway_cgroup(self._pod_cgroup, generation)
         environment = {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "KUBE_GATEWAY_POD": record.pod.key,
             "KUBE_GATEWAY_UID": record.uid,
             "KUBE_GATEWAY_GENERATION": str(generation),
-            "KUBE_GATEWAY_CGROUP": str(cgroups.pod_cgroup(instance, record.name)),
+            "KUBE_GATEWAY_CGROUP": str(self._pod_cgroup),
             "KUBE_GATEWAY_CONTROL": f"unix:{instance.control_socket}",
         }
         with instance.log_of(record.name, "kube-gateway").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *in_pod(instance, record.name, COMMAND, role=cgroups.GATEWAY),
+                *in_pod(instance, record.name, COMMAND, role=cgroup.name),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -82,18 +88,28 @@ class Gateway:
 
         return asyncio.create_task(wait())
 
-    def notice_end(self) -> None:
-        """For a gateway that an earlier manager started: look whether it still has processes."""
-        if self._process is None and not self._ended and not cgroups.members(self._cgroup):
+    def notice_end(self, others: Collection[Path | None] = ()) -> None:
+        """For a gateway that an earlier manager started: look whether it still has processes.
+
+        `others` are the cgroups of other gateways of the pod.
+        """
+        if self._process is None and not self._ended and not self._has_processes(others):
             self._end(0 if self.told_to_leave else 1)
 
-    def connected(self, writer: asyncio.StreamWriter) -> None:
-        """It has connected: settings have to be sent, whatever an earlier connection was sent."""
+    def _has_processes(self, others: Collection[Path | None]) -> bool:
+        # Which of them it is in is known from its first words on.
+        possible = [self.cgroup] if self.cgroup else cgroups.gateway_cgroups(self._pod_cgroup)
+        return any(cgroups.members(cgroup) for cgroup in possible if cgroup not in others)
+
+    def connected(self, writer: asyncio.StreamWriter, cgroup: Path) -> None:
+        """It has connected, from this cgroup: settings have to be sent, whatever an earlier connection was sent."""
         if self._writer is not None:
             self._writer.close()
         self._writer = writer
+        self.cgroup = cgroup
         # What an earlier connection carried may not have arrived.
         self.applied, self.told_to_leave = None, False
+        self._told = {}
 
     def disconnected(self, writer: asyncio.StreamWriter) -> None:
         """That connection has ended."""
@@ -106,6 +122,22 @@ class Gateway:
             return False
         self._writer.write(messages.encode(message))
         return True
+
+    def answer(self, address: str, port: int, service: ServiceBackends | None) -> None:
+        """Answer a question about a Service, of which each change will be told."""
+        self._told.pop((address, port), None)
+        self._told[address, port] = service
+        if len(self._told) > _MOST_QUESTIONS:
+            del self._told[next(iter(self._told))]
+        self.send(messages.ServiceAnswer(address=address, port=port, service=service))
+
+    def tell_changes(self, resolve: Callable[[str, int], ServiceBackends | None]) -> None:
+        """Tell what is answered differently by now."""
+        for (address, port), told in self._told.items():
+            service = resolve(address, port)
+            if service != told:
+                self._told[address, port] = service
+                self.send(messages.ServiceAnswer(address=address, port=port, service=service))
 
     def reported(self, report: messages.Report) -> bool:
         """Take a report; true when the state changed."""

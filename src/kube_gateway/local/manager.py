@@ -19,7 +19,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.control import actions, messages
-from kube_gateway.control.decide import decide, is_enrolled
+from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
 from kube_gateway.control.observed import Observed, PodObservation
 from kube_gateway.errors import IdentityError, LocalModeError
 from kube_gateway.identity.authority import load_authority
@@ -31,9 +31,11 @@ from kube_gateway.local.endpoint import serve_gateways
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.requests import serve_requests
+from kube_gateway.local.services import LocalService, LocalServices
 from kube_gateway.local.store import load_all, save
 from kube_gateway.local.workloads import Workload
 from kube_gateway.model.pod import Pod
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import settings_from_annotations
 
 _log = logging.getLogger("manager")
@@ -42,17 +44,19 @@ _TICK = 1.0
 
 
 class LocalPod:
-    """A pod with its workload and its gateway."""
+    """A pod with its workload and its gateways: the newest, and older ones that have handed over, by generation."""
 
     def __init__(self, instance: Instance, workload: Workload) -> None:
+        self._instance = instance
         self._cgroup = cgroups.pod_cgroup(instance, workload.record.name)
         self.workload = workload
         self.gateway = Gateway(instance, workload.record)
+        self.older: dict[int, Gateway] = {}
         self.problem: str | None = None
 
     def observe(self) -> PodObservation:
         """What the brain sees of it."""
-        self.gateway.notice_end()
+        self._notice_ends()
         gateway = self.gateway.observe()
         return PodObservation(
             pod=self.workload.record.pod,
@@ -64,6 +68,34 @@ class LocalPod:
             hooks_left=gateway is not None and gateway.state == "exited" and self._has_hooks(),
             problem=self.problem,
         )
+
+    def put_aside(self) -> None:
+        """The gateway becomes an older one; the next is yet to be started."""
+        self.older[self.gateway.generation] = self.gateway
+        self.gateway = Gateway(self._instance, self.workload.record)
+
+    def gateway_of(self, generation: int) -> Gateway | None:
+        """The gateway of this generation; None for one that there cannot be."""
+        if generation == self.gateway.generation:
+            return self.gateway
+        if generation > self.gateway.generation:
+            return None
+        # An earlier manager may have started it.
+        return self.older.setdefault(generation, Gateway(self._instance, self.workload.record))
+
+    def _notice_ends(self) -> None:
+        self.gateway.notice_end({older.cgroup for older in self.older.values()})
+        for generation, gateway in list(self.older.items()):
+            gateway.notice_end()
+            if not gateway.running:
+                pod = self.workload.record.pod.key
+                _log.info("gateway %d of %s, an older one, ended with exit code %s", generation, pod, gateway.exit_code)
+                del self.older[generation]
+
+    def dismiss_older(self, grace: float) -> None:
+        """Have older ones leave too: one that nobody has taken over from does not know that it shall."""
+        for gateway in self.older.values():
+            gateway.send(messages.Leave(grace=grace))
 
     def remove_hooks(self) -> None:
         """Remove what a gateway that died left."""
@@ -83,6 +115,7 @@ class Manager:
         self._issuer = Issuer(authority)
         self._bundle = trust_bundle([authority])
         self.pods: dict[str, LocalPod] = {}
+        self._services = LocalServices(instance)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -143,17 +176,15 @@ class Manager:
                     except (OSError, _native.NativeError, LocalModeError) as error:
                         # The next round sees that it was not done, and does it again.
                         _log.error("%s for %s: %s", type(action).__name__, action.pod, error)
+                for pod in self.pods.values():
+                    pod.gateway.tell_changes(self.resolve)
 
     async def _act(self, action: actions.Action) -> None:
         pod = next(pod for pod in self.pods.values() if pod.workload.record.pod.key == action.pod)
         gateway = pod.gateway
         match action:
             case actions.StartGateway():
-                record = msgspec.structs.replace(pod.workload.record, generation=action.generation)
-                save(self.instance, record)
-                pod.workload.record = record
-                _log.info("starting gateway %d of %s", action.generation, action.pod)
-                self._keep(await gateway.start(self.instance, record, action.generation, changed=self.changed))
+                await self._start_gateway(pod, action.generation)
             case actions.Configure():
                 revision = gateway.revision + 1
                 addresses = pod.workload.record.pod.addresses
@@ -161,17 +192,26 @@ class Manager:
                     gateway.revision, gateway.applied = revision, action.settings
             case actions.Leave():
                 gateway.told_to_leave = gateway.send(messages.Leave(grace=action.grace))
+                pod.dismiss_older(action.grace)
             case actions.Flush():
                 _log.info("ending %d connections of %s that are in clear", len(action.cookies), action.pod)
                 gateway.send(messages.Flush(cookies=action.cookies))
             case actions.RemoveHooks():
                 _log.info("removing the hooks that a gateway left on %s", action.pod)
                 pod.remove_hooks()
+                pod.dismiss_older(LEAVE_GRACE)
             case actions.ReportProblem():
                 pod.problem = action.message
                 _log.warning("%s: %s", action.pod, action.message)
             case actions.ClearProblem():
                 pod.problem = None
+
+    async def _start_gateway(self, pod: LocalPod, generation: int) -> None:
+        record = msgspec.structs.replace(pod.workload.record, generation=generation)
+        save(self.instance, record)
+        pod.workload.record = record
+        _log.info("starting gateway %d of %s", generation, record.pod.key)
+        self._keep(await pod.gateway.start(self.instance, record, generation, changed=self.changed))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -183,13 +223,9 @@ class Manager:
         """The gateway that lives in this cgroup and introduces itself so."""
         for pod in self.pods.values():
             record = pod.workload.record
-            if cgroup == cgroups.pod_cgroup(self.instance, record.name) / cgroups.GATEWAY:
-                agrees = (hello.pod, hello.uid, hello.generation) == (
-                    record.pod.key,
-                    record.uid,
-                    pod.gateway.generation,
-                )
-                return pod.gateway if agrees else None
+            if cgroup in cgroups.gateway_cgroups(cgroups.pod_cgroup(self.instance, record.name)):
+                agrees = (hello.pod, hello.uid) == (record.pod.key, record.uid)
+                return pod.gateway_of(hello.generation) if agrees else None
         return None
 
     def certify(self, hello: messages.Hello, request: messages.CertificateRequest) -> messages.Certificate:
@@ -216,7 +252,22 @@ class Manager:
         """Whether the workload at `address` encrypts."""
         return is_enrolled(self.observe().pods, address)
 
+    def resolve(self, address: str, port: int) -> ServiceBackends | None:
+        """What serves TCP `port` of `address`; None when it is no Service's."""
+        running = {name: pod.workload.record.pod.addresses for name, pod in self.pods.items() if pod.workload.running}
+        return self._services.resolve(address, port, running=running)
+
     # What the command line asks.
+
+    def set_service(self, service: LocalService) -> None:
+        """Make or replace a Service."""
+        self._services.set(service)
+        self.changed()
+
+    def delete_service(self, name: str) -> None:
+        """Remove a Service."""
+        self._services.delete(name)
+        self.changed()
 
     async def run_pod(self, request: api.Run) -> LocalPod:
         """Start a pod."""
@@ -242,6 +293,20 @@ class Manager:
             settings_from_annotations(annotations)
             pod.workload.record = msgspec.structs.replace(record, annotations=annotations)
             save(self.instance, pod.workload.record)
+        self.changed()
+        return pod
+
+    async def upgrade(self, name: str) -> LocalPod:
+        """Start a further gateway, which takes over from the one that runs."""
+        async with self._changing:
+            pod = self.pod(name)
+            if pod.gateway.report is None or pod.gateway.report.state != "ready":
+                raise LocalModeError(
+                    f"{name} has no gateway that is ready", hint="a gateway takes over from one that is"
+                )
+            generation = pod.gateway.generation + 1
+            pod.put_aside()
+            await self._start_gateway(pod, generation)
         self.changed()
         return pod
 

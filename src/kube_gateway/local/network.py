@@ -6,6 +6,7 @@ every instance: they never meet.
 
 from __future__ import annotations
 
+import ipaddress
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kube_gateway.local.instance import Instance
 
 FIRST_NUMBER = 2
 LAST_NUMBER = 250
+SUBNETS = (ipaddress.ip_network("10.89.0.0/24"), ipaddress.ip_network("fd89::/64"))
 _NAMESPACES = Path("/run/netns")
 
 

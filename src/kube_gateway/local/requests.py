@@ -53,8 +53,16 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.run_pod(request)]
             case api.Annotate():
                 pods = [await manager.annotate(request)]
+            case api.Upgrade():
+                pods = [await manager.upgrade(request.name)]
             case api.Delete():
                 await manager.delete(request.name)
+                pods = []
+            case api.SetService():
+                manager.set_service(request.service)
+                pods = []
+            case api.DeleteService():
+                manager.delete_service(request.name)
                 pods = []
         return api.Pods(pods=_views(manager, pods))
     except KubeGatewayError as error:

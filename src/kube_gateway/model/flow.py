@@ -45,7 +45,10 @@ class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `counters` has at least: `streams_outbound`, `streams_inbound`, `streams_active`, `bytes_sent`, `bytes_received`,
     `sessions_dialled`, `sessions_accepted`, `sessions_active`, `sessions_pooled`, `clear_outbound`, `refused_outbound`,
-    `denied_inbound`, `malformed_inbound`, `handshakes_failed`, and `hook_*` counters of the kernel side.
+    `denied_inbound`, `malformed_inbound`, `handshakes_failed`, and `hook_*` counters of the kernel side. Connections to
+    Services: `services_resolved` went to a backend, `services_without_backends` were reset; `services_unanswered` went to
+    an address of which the watcher had not said whether it is a Service's. `own_outbound`: to the pod itself, as a backend
+    of the Service.
     """
 
     counters: dict[str, int] = {}

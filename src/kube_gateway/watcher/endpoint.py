@@ -150,6 +150,7 @@ class ControlEndpoint:
             return
         seen = _prove(names, hello, cluster, trust_domain=self._signer.issuer.trust_domain)
         gateway = cluster.memory(hello.pod).line(hello.generation)
+        gateway.version = hello.version
         answers = PodAnswers(
             self._configuration,
             cluster=cluster,

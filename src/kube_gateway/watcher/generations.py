@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 
 import msgspec
 
+from kube_gateway.errors import NeedsPrivilege
 from kube_gateway.model.ports import CONTAINER_NAME
 from kube_gateway.watcher.objects import ContainerState, PodObject, Terminated, seconds
 
@@ -17,8 +18,8 @@ MOST_GENERATIONS = 100
 """Gateways that one pod is given. Each stays in the pod's object for ever, and one that has grown too large for the API
 server to store cannot even be updated by its kubelet."""
 
-NEEDS_PRIVILEGE = 77
-"""Exit code of a gateway that the node gave too little (sysexits.h: EX_NOPERM)."""
+NEEDS_PRIVILEGE = NeedsPrivilege.exit_code
+"""Exit code of a gateway whose container may do too little on its node."""
 
 _NAME = re.compile(rf"{CONTAINER_NAME}(?:-([2-9]|[1-9]\d+))?")
 

@@ -71,7 +71,7 @@ def observe(pod: PodObject, connected: Mapping[int, ConnectedGateway], surroundi
     if newest and (not history or newest > history[-1].number):
         gateway = GatewayObservation(state="starting")
     elif serving is not None:
-        gateway = _gateway(serving, connected.get(serving.number), surroundings)
+        gateway = _gateway(serving, connected.get(serving.number), surroundings, newest=history[-1])
     left = history[-1].terminated if history else None
     pause = retry_after(failed, longest=surroundings.longest_retry)
     return PodObservation(
@@ -101,35 +101,46 @@ def _obstacle(
 
 
 def _serving(history: tuple[Generation, ...], connected: Mapping[int, ConnectedGateway]) -> Generation | None:
-    """The newest gateway, or, while that has failed, an older one that still serves."""
+    """The newest gateway, or an older one that serves, as long as the newest has not said that it does."""
     if not history:
         return None
     newest = history[-1]
-    if newest.terminated is None:
+    line = connected.get(newest.number)
+    if newest.terminated is None and line is not None and line.state != "starting":
         return newest
     for older in reversed(history[:-1]):
         line = connected.get(older.number)
-        if older.terminated is None and line is not None and line.state != "draining" and line.silence < LOST_AFTER:
+        if older.terminated is None and line is not None and line.state == "ready" and line.silence < LOST_AFTER:
             return older
     return newest
 
 
-def _gateway(generation: Generation, line: ConnectedGateway | None, surroundings: Surroundings) -> GatewayObservation:
+def _gateway(
+    generation: Generation, line: ConnectedGateway | None, surroundings: Surroundings, *, newest: Generation
+) -> GatewayObservation:
     ended = generation.terminated
     state: GatewayState = "exited" if ended else line.state if line is not None else "starting"
-    # An admission plugin may put another registry into the image; then the same is not asked for again and again.
-    asked = surroundings.images.get(generation.number, generation.image)
-    other_image = bool(surroundings.image) and surroundings.image not in (generation.image, asked)
     # One whose image cannot be had does not get going by waiting.
     replaceable = state == "ready" or generation.state.waiting is not None
+    outdated = replaceable and _is_of_another_image(generation, surroundings)
+    if newest is not generation and newest.terminated is None:
+        # Its successor is under way, if that can be had.
+        waits_in_vain = newest.state.waiting is not None and _is_of_another_image(newest, surroundings)
+        outdated = outdated and waits_in_vain
     return GatewayObservation(
         state=state,
         exit_code=ended.exit_code if ended else None,
         told_to_leave=line is not None and line.told_to_leave,
         applied=line.applied if line is not None else None,
         clear_connections=line.report.clear_connections if line is not None and line.report else (),
-        outdated=(other_image and replaceable) or _is_lost(generation, line, surroundings),
+        outdated=outdated or _is_lost(generation, line, surroundings),
     )
+
+
+def _is_of_another_image(generation: Generation, surroundings: Surroundings) -> bool:
+    # An admission plugin may put another registry into the image; then the same is not asked for again and again.
+    asked = surroundings.images.get(generation.number, generation.image)
+    return bool(surroundings.image) and surroundings.image not in (generation.image, asked)
 
 
 def _is_lost(generation: Generation, line: ConnectedGateway | None, surroundings: Surroundings) -> bool:

@@ -113,9 +113,9 @@ class Reconciler:
         claim = condition.claim(seen, observation, memory.lines, known_for=time.monotonic() - memory.since)
         if claim is not None:
             await self._actor.claim(seen, observation.pod, claim, memory=memory)
-        gateway = observation.gateway
-        if gateway is not None and gateway.state == "ready" and not gateway.outdated:
+        if _newest_serves(seen, memory):
             self._cluster.upgraded(key)
+        gateway = observation.gateway
         # One that was refused may have left a Secret without ever having been a gateway.
         left = gateway is None or (gateway.state == "exited" and gateway.exit_code == 0)
         settings = settings_of(observation)
@@ -149,6 +149,12 @@ class Reconciler:
         connected = any(line.is_connected for line in memory.lines.values())
         if gateway is not None and gateway.state != "exited" and not connected:
             yield condition.SILENT_AFTER
+
+
+def _newest_serves(seen: PodObject, memory: PodMemory) -> bool:
+    history = generations(seen)
+    line = memory.lines.get(history[-1].number) if history else None
+    return line is not None and line.is_connected and line.state == "ready"
 
 
 def _may_mend_secret(seen: PodObject, memory: PodMemory) -> bool:

@@ -19,6 +19,7 @@ from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import LEASE, Configuration
 from kube_gateway.watcher.endpoint import ControlEndpoint
 from kube_gateway.watcher.reconcile import Reconciler
+from kube_gateway.watcher.summary import Publisher
 
 _log = logging.getLogger("watcher")
 
@@ -91,12 +92,14 @@ class Watcher:
             self._client, self._configuration, cluster=cluster, signer=self._signer, instance=self._configuration.name
         )
         reconciler = Reconciler(self._configuration, cluster=cluster, actor=actor)
+        publisher = Publisher(self._client, self._configuration, cluster=cluster)
         self._endpoint.lead(cluster, queue.add)
         try:
             async with _one_error(), asyncio.TaskGroup() as group:
                 group.create_task(cluster.run())
                 await cluster.pods_known()
                 group.create_task(queue.run(reconciler.look))
+                group.create_task(publisher.run())
         finally:
             self._endpoint.stand_by()
 

@@ -1,0 +1,322 @@
+//! One try to reach one destination: through the tunnel, in clear, or not at all.
+//!
+//! Until a destination has been reached nothing of the application is lost, and another one may be tried.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::backends::Service;
+use super::clear;
+use super::counters::{Active, add};
+use super::gateway::{Gateway, Mode};
+use super::peers::{REFUSED_FOR, SILENT_FOR, Standing};
+use super::relay::relay;
+use super::sockets::{dial, prepare_network, reset_on_drop};
+use super::tunnels::{Plain, Tls, Tunnel};
+use crate::log;
+use crate::tunnel::identity::PeerIdentity;
+use crate::tunnel::session::{Control, Session, SessionError};
+use crate::tunnel::tls::HandshakeError;
+use crate::tunnel::transport::Transport;
+use crate::tunnel::wire::{self, Open, Status, WireError};
+
+/// An address that may well be no pod at all does not answer: the application should not wait long for that.
+const UNKNOWN_WITHIN: Duration = Duration::from_secs(1);
+const ENROLLED_WITHIN: Duration = Duration::from_secs(3);
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a known gateway that does not answer is tried again; a new one takes its place within that time.
+const RETRY_FOR: Duration = Duration::from_secs(8);
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// The other side gives its application 10 seconds.
+const STATUS_WITHIN: Duration = Duration::from_secs(15);
+const CLEAR_WITHIN: Duration = Duration::from_secs(30);
+/// Where there are others to try.
+const CLEAR_WITHIN_OF_MANY: Duration = Duration::from_secs(3);
+/// The application's first bytes travel with OPEN if they are there already.
+const EARLY_BYTES: usize = 16 * 1024 - 64;
+
+/// What came of a try.
+pub enum Outcome {
+    Done,
+    /// Not reached, and nothing of the application is lost.
+    Missed(Miss),
+    Refuse(String),
+}
+
+/// `refused`: by what is known of the peer, rather than by the network.
+pub struct Miss {
+    pub refused: bool,
+    pub why: String,
+}
+
+enum Route {
+    Clear,
+    Ended(Outcome),
+}
+
+enum NoSession {
+    /// Nobody there. `silent`: it took the whole wait to find out.
+    Absent { silent: bool, why: io::Error },
+    /// Somebody is there who is not to be trusted, or does not trust us.
+    Refused(String),
+}
+
+/// An application's connection. `open` names the destination that is tried now; `service` is the Service that it is a
+/// backend of, and the address of it that the application connected to.
+pub struct Connection<'a> {
+    pub gateway: &'a Gateway,
+    pub application: TcpStream,
+    pub open: Open,
+    pub service: Option<(Arc<Service>, SocketAddr)>,
+    /// What the application has sent already, and nobody has taken yet.
+    early: Vec<u8>,
+}
+
+fn missed(why: impl ToString) -> Outcome {
+    Outcome::Missed(Miss { refused: false, why: why.to_string() })
+}
+
+fn refused(why: &str) -> Outcome {
+    Outcome::Missed(Miss { refused: true, why: why.to_owned() })
+}
+
+impl<'a> Connection<'a> {
+    pub fn new(gateway: &'a Gateway, application: TcpStream, open: Open) -> Self {
+        Self { gateway, application, open, service: None, early: Vec::new() }
+    }
+
+    /// Tries the destination. `others`: there are more to try, so this one is not waited for as long.
+    pub async fn attempt(&mut self, others: bool) -> Outcome {
+        if self.gateway.is_own(self.open.destination.ip()) {
+            // The pod is a backend of its own: nothing leaves it, and the hooks leave such a connection alone too.
+            return self.in_clear(others).await;
+        }
+        let mode = self.gateway.mode();
+        let route = match (mode, self.gateway.identity.load_full()) {
+            (Mode::Off, _) => self.route(&Plain, others).await,
+            (_, Some(identity)) => self.route(&Tls(identity), others).await,
+            (_, None) => Route::Clear,
+        };
+        match route {
+            Route::Ended(outcome) => outcome,
+            Route::Clear if mode == Mode::Strict => refused("it is not enrolled, and this pod is strict"),
+            Route::Clear => self.in_clear(others).await,
+        }
+    }
+
+    fn reached(&self) {
+        if let Some((service, destination)) = &self.service {
+            self.gateway.services.used(service, *destination, self.open.destination);
+        }
+    }
+
+    async fn route<T: Tunnel>(&mut self, tunnel: &T, others: bool) -> Route {
+        let peer = self.open.destination.ip();
+        let give_up = Instant::now() + RETRY_FOR;
+        loop {
+            let standing = self.gateway.peers.standing(peer);
+            if standing == Standing::Clear {
+                return Route::Clear;
+            }
+            let (silent, why) = match self.session(tunnel, peer, standing).await {
+                Ok((session, reused)) => match self.through(tunnel, session, reused).await {
+                    Some(outcome) => return Route::Ended(outcome),
+                    None => continue,
+                },
+                Err(NoSession::Refused(why)) => {
+                    self.gateway.peers.bad(peer);
+                    return Route::Ended(Outcome::Refuse(why));
+                }
+                Err(NoSession::Absent { silent, why }) => (silent, why),
+            };
+            if standing == Standing::Unknown {
+                log::debug(format!("{peer} is not enrolled: {why}"));
+                self.gateway.peers.not_enrolled(peer, if silent { SILENT_FOR } else { REFUSED_FOR });
+                return Route::Clear;
+            }
+            // Known to be enrolled: silence is no reason to go in clear, only the watcher's word is.
+            if self.gateway.ask(peer).await == Some(false) {
+                log::info(format!("{peer} has left, connections to it are in clear"));
+                self.gateway.peers.not_enrolled(peer, REFUSED_FOR);
+                tunnel.pool(self.gateway).forget(peer);
+                return Route::Clear;
+            }
+            if others || Instant::now() >= give_up {
+                return Route::Ended(refused(&format!("its gateway does not answer ({why}), and it has not left")));
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+
+    /// A pooled session, or a new one. The flag tells which.
+    async fn session<T: Tunnel>(
+        &self,
+        tunnel: &T,
+        peer: IpAddr,
+        standing: Standing,
+    ) -> Result<(Session<T::Carrier>, bool), NoSession> {
+        if let Some(session) = tunnel.pool(self.gateway).take(peer, tunnel.generation(), Session::is_quiet) {
+            add(&self.gateway.counters.sessions_reused, 1);
+            return Ok((session, true));
+        }
+        let absent = |why: io::Error| NoSession::Absent { silent: why.kind() == io::ErrorKind::TimedOut, why };
+        let within = if standing == Standing::Enrolled { ENROLLED_WITHIN } else { UNKNOWN_WITHIN };
+        let own = self.open.source.ip();
+        let stream = dial(SocketAddr::new(peer, T::PORT), own, 0, within).await.map_err(absent)?;
+        prepare_network(&stream).map_err(absent)?;
+        let session = tokio::time::timeout(HANDSHAKE_WITHIN, tunnel.handshake(stream, peer))
+            .await
+            .unwrap_or_else(|_| Err(HandshakeError::Broken(io::ErrorKind::TimedOut.into())))
+            .map_err(|error| match error {
+                HandshakeError::Broken(why) => absent(why),
+                HandshakeError::Refused(why) => {
+                    add(&self.gateway.counters.handshakes_failed, 1);
+                    NoSession::Refused(why)
+                }
+            })?;
+        add(&self.gateway.counters.sessions_dialled, 1);
+        if standing != Standing::Enrolled {
+            let how = session.peer.as_deref().map_or_else(|| "without TLS".to_owned(), describe);
+            log::info(format!("{peer} is enrolled, {how}"));
+        }
+        self.gateway.peers.enrolled(peer, session.peer.clone());
+        Ok((session, false))
+    }
+
+    /// One stream over `session`. `None`: nothing of the application was sent, another session may be tried.
+    async fn through<T: Tunnel>(
+        &mut self,
+        tunnel: &T,
+        mut session: Session<T::Carrier>,
+        reused: bool,
+    ) -> Option<Outcome> {
+        let peer = self.open.destination.ip();
+        let mut first = wire::open(&self.open);
+        let early = self.append_early_bytes(&mut first);
+        let status = match tokio::time::timeout(STATUS_WITHIN, ask_for_stream(&mut session, &first)).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(SessionError::Io(error))) => match HandshakeError::from(error) {
+                HandshakeError::Refused(why) => {
+                    self.gateway.peers.bad(peer);
+                    return Some(Outcome::Refuse(why));
+                }
+                HandshakeError::Broken(_) if reused && early == 0 => return None,
+                HandshakeError::Broken(why) => return Some(self.lost(early, &why.to_string())),
+            },
+            Ok(Err(SessionError::Closed)) if reused && early == 0 => return None,
+            Ok(Err(error)) => return Some(self.lost(early, &error.to_string())),
+            Err(_) => return Some(self.lost(early, "no answer to OPEN")),
+        };
+        if status == Status::Ok {
+            let _active = Active::new(&self.gateway.counters.streams_active);
+            add(&self.gateway.counters.streams_outbound, 1);
+            add(&self.gateway.counters.bytes_sent, early as u64);
+            self.gateway.peers.count_tunnelled(peer);
+            self.reached();
+            // A connection that is idle owns no buffer.
+            drop(first);
+            match relay(&mut self.application, &mut session, &self.gateway.counters).await {
+                Ok(true) => self.give_back(tunnel, session),
+                Ok(false) => {}
+                Err(error) => log::debug(format!("connection {} broke: {error}", self.open.connection)),
+            }
+            return Some(Outcome::Done);
+        }
+        // Whoever answers so has passed nothing on: what came with OPEN is still to be sent.
+        self.early = first.split_off(first.len() - early);
+        if session.send(&wire::reset()).await.is_ok() {
+            self.give_back(tunnel, session);
+        }
+        if status == Status::Denied {
+            let text = format!("{peer} denies a connection to {}", self.open.destination);
+            self.gateway.once.warn(peer, &text);
+        }
+        Some(missed(status.text()))
+    }
+
+    /// The session broke before it was known whether the other side has passed on what came with OPEN.
+    fn lost(&self, early: usize, why: &str) -> Outcome {
+        if early == 0 {
+            return missed(why);
+        }
+        log::debug(format!("connection {} to {} was lost: {why}", self.open.connection, self.open.destination));
+        reset_on_drop(&self.application);
+        Outcome::Done
+    }
+
+    fn give_back<T: Tunnel>(&self, tunnel: &T, session: Session<T::Carrier>) {
+        if !*self.gateway.draining.borrow() {
+            let expires = session.peer.as_ref().map_or(i64::MAX, |peer| peer.not_after);
+            tunnel.pool(self.gateway).put(self.open.destination.ip(), session, tunnel.generation(), expires);
+        }
+    }
+
+    /// Adds what the application has already sent, as a DATA frame, and returns how many bytes that is.
+    fn append_early_bytes(&mut self, first: &mut Vec<u8>) -> usize {
+        let open = first.len();
+        if self.early.is_empty() {
+            first.resize(open + wire::HEADER + EARLY_BYTES, 0);
+            // An end or an error shows again when the relay reads.
+            let length = self.application.try_read(&mut first[open + wire::HEADER..]).unwrap_or(0);
+            first.truncate(open + wire::HEADER + length);
+        } else {
+            first.resize(open + wire::HEADER, 0);
+            first.append(&mut self.early);
+        }
+        let length = first.len() - open - wire::HEADER;
+        if length > 0 {
+            first[open..open + wire::HEADER].copy_from_slice(&wire::data_header(length));
+        } else {
+            first.truncate(open);
+        }
+        length
+    }
+
+    /// Without the tunnel: to a peer that is not enrolled, or within the pod.
+    async fn in_clear(&mut self, others: bool) -> Outcome {
+        let Open { destination, source, .. } = self.open;
+        let counters = &self.gateway.counters;
+        let (count, active) = if self.gateway.is_own(destination.ip()) {
+            (&counters.own_outbound, &counters.own_active)
+        } else {
+            self.gateway.peers.count_clear(destination.ip());
+            (&counters.clear_outbound, &counters.clear_active)
+        };
+        add(count, 1);
+        let _active = Active::new(active);
+        let within = if others { CLEAR_WITHIN_OF_MANY } else { CLEAR_WITHIN };
+        let mut remote = match dial(destination, source.ip(), source.port(), within).await {
+            Ok(remote) => remote,
+            Err(error) => return missed(error),
+        };
+        self.reached();
+        let result = async {
+            prepare_network(&remote)?;
+            remote.write_all(&std::mem::take(&mut self.early)).await?;
+            clear::relay(&mut self.application, &mut remote).await
+        };
+        if let Err(error) = result.await {
+            log::debug(format!("connection {} to {destination} in clear: {error}", self.open.connection));
+            reset_on_drop(&self.application);
+        }
+        Outcome::Done
+    }
+}
+
+async fn ask_for_stream<T: Transport>(session: &mut Session<T>, first: &[u8]) -> Result<Status, SessionError> {
+    session.send(first).await?;
+    match session.receive(false).await? {
+        Control::Status(status) => Ok(status),
+        Control::GoAway => Err(SessionError::Closed),
+        _ => Err(WireError::Unexpected("an answer that is no STATUS").into()),
+    }
+}
+
+fn describe(peer: &PeerIdentity) -> String {
+    format!("{} ({}, {})", peer.spiffe_id, peer.cipher, peer.key_exchange)
+}

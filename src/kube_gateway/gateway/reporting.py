@@ -1,0 +1,29 @@
+"""What a gateway tells its watcher of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from kube_gateway import _native
+from kube_gateway.control import messages
+from kube_gateway.gateway.inventory import clear_connections
+from kube_gateway.model.flow import GatewaySnapshot
+
+
+def make_report(
+    *,
+    state: str,
+    settings: messages.Configure,
+    certificate_expires: float,
+    hooks: _native.Hooks,
+    snapshot: GatewaySnapshot,
+    gateway_cgroups: Collection[int],
+) -> messages.Report:
+    """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
+    return messages.Report(
+        state=state,
+        settings_revision=settings.revision,
+        certificate_expires=certificate_expires,
+        clear_connections=clear_connections(own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups),
+        snapshot=GatewaySnapshot(counters={**snapshot.counters, **hooks.counters()}, peers=snapshot.peers),
+    )

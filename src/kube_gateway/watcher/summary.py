@@ -1,0 +1,207 @@
+"""What the gateways report, published for people: the ConfigMap `kube-gateway-status` in the watcher's namespace.
+
+Gateways tell the watcher each second what they carry, and nobody else. `kube-gateway status` and `check` read it here,
+through the API server and with the rights of whoever asks: no further port, and no credentials of ours to hand out. The
+API server is no database for measurements, so it is written seldom, the less often the longer it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from kube_gateway import __version__
+from kube_gateway.control.connected import ConnectedGateway
+from kube_gateway.control.decide import settings_of
+from kube_gateway.control.observed import PodObservation
+from kube_gateway.kube.client import KubernetesClient, KubernetesError
+from kube_gateway.watcher.cluster import Cluster
+from kube_gateway.watcher.configuration import Configuration
+from kube_gateway.watcher.generations import generations
+from kube_gateway.watcher.objects import PodObject
+
+_log = logging.getLogger("watcher")
+
+CONFIG_MAP = "kube-gateway-status"
+KEY = "status"
+
+EVERY = 10.0
+"""Seconds between two looks at what has changed."""
+
+AT_LEAST_EVERY = 60.0
+"""Seconds after which it is written unchanged, to show that somebody does."""
+
+LARGEST = 768 * 1024
+"""Bytes of JSON; a ConfigMap holds 1 MiB, about four thousand pods."""
+
+_BYTES_PER_SECOND = 16 * 1024
+_PODS_AT_ONCE = 200
+
+State = Literal["none", "starting", "ready", "draining", "exited"]
+
+
+class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One pod's gateway, as its watcher knows it.
+
+    `state` is `none` before there is one. `version`, `mode` (what the gateway was last told: `permissive`, `strict`,
+    `off`) and all numbers are of gateway `generation`, and empty until it has said something. `connected`: it holds a
+    line to the watcher. `certificate_expires` is in seconds since the epoch. `tunnelled`, `clear` and `refused` count
+    streams since the gateway's worker started: in both directions, outbound, and in both. `clear_connections` stand now.
+    """
+
+    key: str
+    uid: str
+    generation: int
+    state: State
+    connected: bool = False
+    version: str = ""
+    mode: str = ""
+    certificate_expires: float = 0.0
+    tunnelled: int = 0
+    clear: int = 0
+    refused: int = 0
+    clear_connections: int = 0
+    peers: int = 0
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All pods that have to do with us, by name, at `time` (seconds since the epoch, by the clock of `leader`).
+
+    `image` is what gateways shall run, `certificate_life` is in seconds. `left_out`: pods for which there was no room.
+    """
+
+    time: float
+    leader: str
+    version: str
+    image: str
+    certificate_life: float
+    pods: tuple[PodSummary, ...]
+    left_out: int = 0
+
+
+class Publisher:
+    """Writes the summary while its watcher leads."""
+
+    def __init__(self, client: KubernetesClient, configuration: Configuration, *, cluster: Cluster) -> None:
+        self._client = client
+        self._configuration = configuration
+        self._cluster = cluster
+        self._told = ""
+
+    async def run(self) -> None:
+        """Write again and again, until cancelled. That it could not be written is no reason to stop leading."""
+        written: Summary | None = None
+        while True:
+            summary = await self._summary()
+            size = 0
+            if written is None or _is_news(summary, written):
+                text = msgspec.json.encode(summary).decode()
+                size = len(text)
+                if await self._write(text):
+                    written = summary
+            await asyncio.sleep(pause_after(size))
+
+    async def _summary(self) -> Summary:
+        found = []
+        for number, (key, seen) in enumerate(list(self._cluster.pods.store.items())):
+            if number % _PODS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # there is more to do than to count
+            observation = self._cluster.observe(key)
+            if observation is None or observation.pod.uid != seen.metadata.uid:
+                continue
+            summary = pod_summary(seen, observation, self._cluster.memory(key).lines)
+            if summary is not None:
+                found.append(summary)
+        kept, left_out = within(sorted(found, key=lambda pod: pod.key), LARGEST)
+        return Summary(
+            time=round(time.time(), 3),
+            leader=self._configuration.name,
+            version=__version__,
+            image=self._cluster.image,
+            certificate_life=self._configuration.certificate_life.total_seconds(),
+            pods=kept,
+            left_out=left_out,
+        )
+
+    async def _write(self, text: str) -> bool:
+        namespace = self._configuration.namespace
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": CONFIG_MAP, "namespace": namespace},
+            "data": {KEY: text},
+        }
+        try:
+            await self._client.patch(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}", body, kind="apply")
+        except KubernetesError as error:
+            if error.message != self._told:
+                self._told = error.message
+                _log.warning("kube-gateway status will not know what gateways report: %s", error.message)
+            return False
+        self._told = ""
+        return True
+
+
+def pod_summary(
+    seen: PodObject, observation: PodObservation, connected: dict[int, ConnectedGateway]
+) -> PodSummary | None:
+    """What is told of a pod; None for one that has, and shall have, no gateway."""
+    settings = settings_of(observation)
+    wanted = observation.running and settings is not None and settings.wanted
+    gateway = observation.gateway
+    if not wanted and (gateway is None or gateway.state == "exited"):
+        return None
+    number = _serving(seen, connected) or observation.generation
+    line = connected.get(number)
+    report = line.report if line is not None else None
+    counters = report.snapshot.counters if report else {}
+    applied = line.applied if line is not None else None
+    return PodSummary(
+        key=observation.pod.key,
+        uid=observation.pod.uid,
+        generation=number,
+        state=gateway.state if gateway is not None else "none",
+        connected=line is not None and line.is_connected,
+        version=line.version if line is not None else "",
+        mode=applied.encryption if applied is not None else "",
+        certificate_expires=report.certificate_expires if report else 0.0,
+        tunnelled=counters.get("streams_outbound", 0) + counters.get("streams_inbound", 0),
+        clear=counters.get("clear_outbound", 0),
+        refused=counters.get("refused_outbound", 0) + counters.get("denied_inbound", 0),
+        clear_connections=len(report.clear_connections) if report else 0,
+        peers=len(report.snapshot.peers) if report else 0,
+    )
+
+
+def within(pods: Iterable[PodSummary], most: int) -> tuple[tuple[PodSummary, ...], int]:
+    """Those that fit into `most` bytes of JSON, and how many do not."""
+    kept, size, left_out = [], 0, 0
+    for pod in pods:
+        size += len(msgspec.json.encode(pod)) + 1
+        if size <= most:
+            kept.append(pod)
+        else:
+            left_out += 1
+    return tuple(kept), left_out
+
+
+def pause_after(size: int) -> float:
+    """Seconds to wait after so many bytes were written."""
+    return min(max(EVERY, size / _BYTES_PER_SECOND), AT_LEAST_EVERY)
+
+
+def _is_news(summary: Summary, written: Summary) -> bool:
+    changed = msgspec.structs.replace(summary, time=written.time) != written
+    # The next look would be too late.
+    return changed or summary.time - written.time > AT_LEAST_EVERY - EVERY
+
+
+def _serving(seen: PodObject, connected: dict[int, ConnectedGateway]) -> int:
+    """The newest gateway that has said that it is ready, 0 for none: it is the one that carries new connections."""
+    alive = (generation.number for generation in generations(seen) if generation.terminated is None)
+    return max((number for number in alive if number in connected and connected[number].state == "ready"), default=0)
