@@ -227,3 +227,24 @@ async def test_a_pod_that_was_replaced_while_nobody_looked(world):
     await rest(world)
     assert gateways(world) == ["kube-gateway"]
     assert condition(world) == ("True", "Encrypting")
+
+
+async def test_a_namespace_that_changes_while_it_refuses(world):
+    """The refusal comes after the change that lifts it, and must not stand for minutes."""
+    level = {"pod-security.kubernetes.io/enforce": "baseline"}
+    world.api.change("namespaces", "shop", lambda body: body["metadata"].update(labels=level))
+    world.api.put("pods", pod_body(encrypt="true"))
+    handle = world.api._one
+
+    async def lift_first(request, match):
+        answer = await handle(request, match)
+        if answer.status_code == 403:
+            world.api.change("namespaces", "shop", lambda body: body["metadata"].update(labels={}))
+            await asyncio.sleep(0.05)
+        return answer
+
+    world.api._one = lift_first
+    watch(world)
+    await rest(world)
+    assert condition(world) == ("True", "Encrypting")
+    assert "PodSecurity" not in events(world)

@@ -59,6 +59,7 @@ class Actor:
         how = self._how(seen, generation, settings)
         container = attach.ephemeral_container(pod, how)
         patch = {"metadata": {"uid": pod.uid}, "spec": {"ephemeralContainers": [container]}}
+        changes = memory.namespace_changes
         if condition.current(seen) is None:
             # First of all: by the condition a watcher that starts later knows that there may be a Secret to be removed.
             await self.claim(seen, pod, condition.BEING_ADDED, memory=memory)
@@ -70,7 +71,7 @@ class Actor:
                 memory.started = generation
                 return
             obstacle = obstacle_from(error, namespace=pod.namespace, configuration=self._configuration)
-            if obstacle is None:
+            if obstacle is None or memory.namespace_changes != changes:
                 raise
             memory.refused(obstacle)
             if observation.problem != obstacle.message:

@@ -212,7 +212,7 @@ class Cluster:
     def _namespace_changed(self, name: str, _: NamespaceObject | None) -> None:
         for key, pod in self.pods.store.items():
             if pod.metadata.namespace == name:
-                self._memories[key].allow()
+                self._memories[key].namespace_changed()
                 self._on_pod(key)
 
 

@@ -20,10 +20,13 @@ class PodMemory:
     """Of one pod. `lines` are by generation; `started` is the generation added last, 0 for none.
 
     `since` is the monotonic time from which on the pod is known. `images` are those that generations were asked for with,
-    `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended. `told` is the message
-    of the problem told last, empty when there was none, None when this watcher has not told anything. `claimed` is what
-    was last written into the condition, and the resourceVersion of the pod that was known then. `secret` says whether the
-    pod has a Secret, None when this watcher has neither written nor removed one; `secret_written_at` is monotonic.
+    `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended.
+
+    `told` is the message of the problem told last, empty when there was none, None when this watcher has not told anything.
+    `claimed` is what was last written into the condition, and the resourceVersion of the pod that was known then.
+
+    `secret` says whether the pod has a Secret, None when this watcher has neither written nor removed one;
+    `secret_written_at` is monotonic. `namespace_changes` counts how often the pod's namespace did.
     """
 
     def __init__(self, uid: str) -> None:
@@ -38,6 +41,7 @@ class PodMemory:
         self.claimed: tuple[str, Claim] | None = None
         self.secret: bool | None = None
         self.secret_written_at = -math.inf
+        self.namespace_changes = 0
         self._refusal: Obstacle | None = None
         self._refused_until = 0.0
 
@@ -47,7 +51,12 @@ class PodMemory:
         self._refused_until = time.monotonic() + RETRY_REFUSED
 
     def allow(self) -> None:
-        """Something has changed that may lift the refusal."""
+        """A gateway was admitted."""
+        self._refusal = None
+
+    def namespace_changed(self) -> None:
+        """What may lift the refusal, or one that is on its way."""
+        self.namespace_changes += 1
         self._refusal = None
 
     @property
