@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
-from kube_gateway.errors import IdentityError, KubeGatewayError
+from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
@@ -398,17 +397,10 @@ class Supervisor:
         while True:
             if "worker" not in self._tasks:
                 self._report()
-            self._check_certificate()
+            # What a gateway carries that takes nothing new any more needs no certificate.
+            if self._environment.cgroup is None and not self._link.connected and self._drain is None:
+                self._certificate.check()
             await asyncio.sleep(_REPORT_EVERY)
-
-    def _check_certificate(self) -> None:
-        """End when nobody would let this gateway in any more, not even its watcher: the next one has a new certificate."""
-        expires = self._certificate.expires
-        if self._environment.cgroup is None and not self._link.connected and 0 < expires < time.time():
-            raise IdentityError(
-                "the certificate has expired, and the watcher was not there to renew it",
-                hint="a new generation with a new certificate is started as soon as the watcher is back",
-            )
 
     def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():
