@@ -268,3 +268,14 @@ def test_an_expired_certificate_is_an_error_in_the_log(authority, monkeypatch, c
 
     play(watcher, 0.2, silence, 2.2)
     assert "the certificate has expired and the watcher has sent no other" in caplog.text
+
+
+def test_a_gateway_is_of_no_use_once_its_certificate_has_expired(authority):
+    watcher = Watcher(authority)
+    # Without one it is only starting.
+    watcher.keeper.check()
+    watcher = Watcher(authority, initial=initial_identity(expires=time.time() + 0.2))
+    watcher.keeper.check()
+    time.sleep(0.3)
+    with pytest.raises(IdentityError, match="the watcher was not there to renew it"):
+        watcher.keeper.check()

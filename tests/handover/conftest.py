@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from kube_gateway.local import lifecycle
+
 _OTHER_LAYOUT = """
 import os
 if os.environ.get("KUBE_GATEWAY_GENERATION") == "2":
@@ -36,7 +38,8 @@ def _customised(instance, directory, text):
     os.environ["PYTHONPATH"] = str(directory)
     try:
         instance.kill_manager()
-        instance.up()
+        # The life of certificates stays what it was.
+        lifecycle.up(instance.instance)
         for pod in instance.client.pods():
             instance.client.wait_settled(pod.name, timeout=20)
         yield
@@ -52,6 +55,12 @@ def other_layout(instance, tmp_path):
     """From now on the second generation of a pod's gateway stands for a version whose hooks have other maps."""
     with _customised(instance, tmp_path, _OTHER_LAYOUT):
         yield
+
+
+@pytest.fixture
+def containers_from_now_on(tmp_path):
+    """A context in which an instance starts gateways in containers."""
+    return lambda instance: _customised(instance, tmp_path, _CONTAINER)
 
 
 @pytest.fixture

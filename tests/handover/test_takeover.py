@@ -161,6 +161,22 @@ def test_it_works_between_containers_with_three_capabilities(containers):
     ended(containers, "left", 2)
 
 
+def test_an_older_gateway_keeps_its_streams_longer_than_its_certificate_lives(short_lived, containers_from_now_on):
+    two_pods(short_lived)
+    short_lived.annotate("right", encrypt="true")
+    with containers_from_now_on(short_lived):
+        short_lived.annotate("left", encrypt="true")
+        with Stream(short_lived, "left", "right") as stream:
+            short_lived.upgrade("left")
+            # From now on nobody renews anything: the newer one ends for that, and the older one does not.
+            short_lived.kill_manager()
+            short_lived.wait_log("left", "the watcher was not there to renew it", timeout=30)
+            time.sleep(2)
+            assert short_lived.gateway_processes("left")
+        assert stream.result["error"] is None
+        assert stream.result["whole"]
+
+
 def test_with_maps_of_another_layout_it_works_all_the_same(pods, other_layout):
     """A version whose maps differ brings its own; what is being set up in that moment is lost, and nothing else."""
     with traffic(pods) as (streams, knockers):

@@ -77,6 +77,14 @@ class CertificateKeeper:
         """Seconds since the epoch, 0 without a certificate."""
         return self.current.expires if self.current else 0.0
 
+    def check(self) -> None:
+        """Raise `IdentityError` when it has expired: not even the watcher would let this gateway in any more."""
+        if 0 < self.expires < time.time():
+            raise IdentityError(
+                "the certificate has expired, and the watcher was not there to renew it",
+                hint="a new generation with a new certificate is started as soon as the watcher is back",
+            )
+
     def connected(self) -> None:
         """The watcher is there: what was asked on an earlier connection has to be asked again."""
         self._asked_at = 0.0

@@ -10,14 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
-from collections.abc import Coroutine
-from typing import Any
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
-from kube_gateway.errors import IdentityError, KubeGatewayError
+from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
@@ -30,6 +27,7 @@ from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
 from kube_gateway.gateway.reporting import make_report
 from kube_gateway.gateway.services import ServiceQuestions, sampled
+from kube_gateway.gateway.tasks import Tasks
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.gateway.worker_process import WorkerProcess, identity_message, mode_message, start_message
@@ -66,7 +64,7 @@ class Supervisor:
         self._enrolled: tuple[str, ...] = ()
         self._ended: asyncio.Future[None] | None = None
         self._drain: Drain | None = None
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = Tasks(self._fail)
         self._begun = environment.generation == 1
         self._held_back: set[str] = set()
         self._succession = Succession(
@@ -100,24 +98,13 @@ class Supervisor:
             loop.add_signal_handler(number, self._terminate)
         if self._environment.settings is not None:
             self._configure(self._environment.settings)
-        self._run("link", self._link.run())
-        self._run("report", self._report_forever())
-        self._run("certificate", self._certificate.run())
+        self._tasks.run("link", self._link.run())
+        self._tasks.run("report", self._report_forever())
+        self._tasks.run("certificate", self._certificate.run())
         try:
             await self._ended
         finally:
-            self._stop(*self._tasks)
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task; if it fails, the gateway does."""
-        self._tasks[name] = task = asyncio.create_task(work)
-        task.add_done_callback(self._task_ended)
-
-    def _stop(self, *names: str) -> None:
-        for name in names:
-            if name in self._tasks:
-                self._tasks[name].cancel()
+            await self._tasks.stop_all()
 
     # What the watcher says.
 
@@ -204,7 +191,7 @@ class Supervisor:
 
     def _begin(self) -> None:
         if not self._begun and "take over" not in self._tasks and self._own() is not None:
-            self._run("take over", self._take_over())
+            self._tasks.run("take over", self._take_over())
 
     async def _take_over(self) -> None:
         inherited = await self._succession.take_over()
@@ -242,7 +229,7 @@ class Supervisor:
     def _start_worker(self) -> None:
         """Start it once settings and identity are both there, in whichever order they came."""
         if "worker" not in self._tasks and self._own() is not None:
-            self._run("worker", self._worker.run())
+            self._tasks.run("worker", self._worker.run())
 
     # The worker.
 
@@ -290,7 +277,7 @@ class Supervisor:
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():
                 if self._state == "starting" and "attach" not in self._tasks:
-                    self._run("attach", self._attach())
+                    self._tasks.run("attach", self._attach())
                 self._report()
 
     async def _attach(self) -> None:
@@ -311,7 +298,7 @@ class Supervisor:
         self._attached = True
         self._state = "ready"
         _log.info("ready: generation %d of %s", self._environment.generation, self._environment.pod)
-        self._run("offer", self._succession.offer())
+        self._tasks.run("offer", self._succession.offer())
         self._report()
 
     def _worker_ended(self) -> None:
@@ -335,7 +322,7 @@ class Supervisor:
         self._state = "draining"
         self._drain = Drain(grace)
         # An older gateway that has not heard that this one works goes on, and the hooks are its own.
-        self._stop("take over", "attach", "offer")
+        self._tasks.stop("take over", "attach", "offer")
         if ending == "leaving" and self._attached:
             try:
                 self._configure_hooks(capture=False)
@@ -343,13 +330,13 @@ class Supervisor:
                 self._fail(error)
                 return
         if ending == "handed over":
-            self._stop("certificate")
+            self._tasks.stop("certificate")
             self._worker.send(messages.StopListening(kind="redirect"))
         if self._listeners is not None:
             for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
                 self._listeners.close(kind)
         self._worker.send(messages.Drain())
-        self._run("drain", self._finish(self._drain, ending))
+        self._tasks.run("drain", self._finish(self._drain, ending))
         self._report()
 
     async def _finish(self, drain: Drain, ending: Ending) -> None:
@@ -410,21 +397,10 @@ class Supervisor:
         while True:
             if "worker" not in self._tasks:
                 self._report()
-            self._check_certificate()
+            # What a gateway carries that takes nothing new any more needs no certificate.
+            if self._environment.cgroup is None and not self._link.connected and self._drain is None:
+                self._certificate.check()
             await asyncio.sleep(_REPORT_EVERY)
-
-    def _check_certificate(self) -> None:
-        """End when nobody would let this gateway in any more, not even its watcher: the next one has a new certificate."""
-        expires = self._certificate.expires
-        if self._environment.cgroup is None and not self._link.connected and 0 < expires < time.time():
-            raise IdentityError(
-                "the certificate has expired, and the watcher was not there to renew it",
-                hint="a new generation with a new certificate is started as soon as the watcher is back",
-            )
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():
