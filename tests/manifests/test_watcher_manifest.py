@@ -14,7 +14,7 @@ from kube_gateway import manifests
 from kube_gateway.cli.install import command as install
 from kube_gateway.cli.watch import command as watch
 from kube_gateway.kube.client import rule_for
-from kube_gateway.watcher import configuration
+from kube_gateway.watcher import configuration, summary
 from watcher.cluster_world import World
 from watcher.made import pod_body
 from watcher.simulated import SimulatedWatcher, hurry
@@ -45,6 +45,8 @@ USED_AT_HOME = {
     ("coordination.k8s.io", "leases", ""): ("create",),
     # kube/lease.py: LeaderElection._look and _write
     ("coordination.k8s.io", "leases", "kube-gateway-watcher"): ("get", "update"),
+    # watcher/summary.py: Publisher, whose server-side apply only patches: the ConfigMap is part of the manifest
+    ("", "configmaps", "kube-gateway-status"): ("patch",),
 }
 """The same in the watcher's own namespace, by the name of the object."""
 
@@ -132,10 +134,9 @@ def test_names_are_those_that_the_code_expects(objects, deployment):
     assert pod["spec"]["volumes"][0]["secret"]["secretName"] == configuration.AUTHORITY_SECRET
     assert objects["Service", configuration.SERVICE]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
-    for (_, _, name), _ in (
-        (key, verbs) for key, verbs in rules(objects["Role", "kube-gateway-watcher"]).items() if key[2]
-    ):
-        assert name == configuration.LEASE
+    named = {name for _, _, name in rules(objects["Role", "kube-gateway-watcher"])} - {""}
+    assert named == {configuration.LEASE, summary.CONFIG_MAP}
+    assert ("ConfigMap", summary.CONFIG_MAP) in objects
 
 
 def test_the_watcher_starts_with_what_its_pod_is_told(deployment):
