@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -36,6 +37,13 @@ def evidence_of(cluster, tmp_path, *, pod="pod-01", seconds=3.0):
     with talk.captured(cluster, pod, DEFAULT, tmp_path / "wire.pcap") as evidence:
         time.sleep(seconds)
     return evidence[0]
+
+
+def nothing_in_clear(product):
+    """Whether `kube-gateway status` shows the two pods encrypting and none of their connections in clear."""
+    shown = json.loads(product.run("status", "-n", DEFAULT, "--output", "json").stdout)["pods"]
+    seen = {(pod["name"], pod["state"], pod["reported"]["clear_connections"]) for pod in shown if pod["reported"]}
+    return seen == {(pod, "encrypting", 0) for pod in PODS}
 
 
 def test_the_story(cluster, story, tmp_path, measured):
@@ -73,6 +81,9 @@ def test_the_story(cluster, story, tmp_path, measured):
         (18444, "tls"),
     }
     assert 18443 in {port.port for port in encrypted.ports}
+
+    cluster.eventually("status says so", lambda: nothing_in_clear(story), timeout=30)
+    assert story.run("check").returncode == 0
 
     for pod in PODS:
         now = talk.answered(cluster, pod, DEFAULT)

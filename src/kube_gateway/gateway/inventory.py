@@ -33,12 +33,13 @@ _connections = msgspec.json.Decoder(list[_Connection])
 
 
 def clear_connections(
-    *, own_addresses: Collection[str], gateway_cgroups: Collection[int]
+    *, own_addresses: Collection[str], gateway_cgroups: Collection[int], control_port: int
 ) -> tuple[ClearConnection, ...]:
     """Return the pod's established connections that are in clear, the busiest first, at most 1000.
 
     `gateway_cgroups` are the inode numbers of the cgroups of the pod's gateways: during a hand-over there are more than
-    one. Raises `NativeError`.
+    one. Their lines to the watcher, at `control_port` (0 where these are no TCP connections), are TLS and left out. Raises
+    `NativeError`.
     """
     found = [
         ClearConnection(
@@ -51,7 +52,7 @@ def clear_connections(
             idle=connection.idle,
         )
         for connection in _connections.decode(_native.connections())
-        if _leaves_the_pod(connection, own_addresses) and not _is_tunnel(connection, gateway_cgroups)
+        if _leaves_the_pod(connection, own_addresses) and not _is_ours(connection, gateway_cgroups, control_port)
     ]
     found.sort(key=lambda connection: connection.idle)
     return tuple(found[:_MOST_REPORTED])
@@ -62,6 +63,9 @@ def _leaves_the_pod(connection: _Connection, own_addresses: Collection[str]) -> 
     return remote not in own_addresses and not ipaddress.ip_address(remote).is_loopback
 
 
-def _is_tunnel(connection: _Connection, gateway_cgroups: Collection[int]) -> bool:
+def _is_ours(connection: _Connection, gateway_cgroups: Collection[int], control_port: int) -> bool:
+    """Whether it is a tunnel, or a gateway's line to the watcher."""
+    if connection.cgroup not in gateway_cgroups:
+        return False
     ports = {connection.local_port, connection.remote_port}
-    return connection.cgroup in gateway_cgroups and bool(ports & _TUNNEL_PORTS)
+    return bool(ports & _TUNNEL_PORTS) or connection.remote_port == control_port

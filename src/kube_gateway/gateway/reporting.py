@@ -18,12 +18,16 @@ def make_report(
     hooks: _native.Hooks,
     snapshot: GatewaySnapshot,
     gateway_cgroups: Collection[int],
+    control_port: int,
 ) -> messages.Report:
     """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
+    clear = clear_connections(
+        own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups, control_port=control_port
+    )
     return messages.Report(
         state=state,
         settings_revision=settings.revision,
         certificate_expires=certificate_expires,
-        clear_connections=clear_connections(own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups),
+        clear_connections=clear,
         snapshot=GatewaySnapshot(counters={**snapshot.counters, **hooks.counters()}, peers=snapshot.peers),
     )

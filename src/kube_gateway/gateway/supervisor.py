@@ -386,6 +386,7 @@ class Supervisor:
                 hooks=self._hooks,
                 snapshot=self._snapshot,
                 gateway_cgroups={*self._gateways(), *self._succession.makers},
+                control_port=self._environment.control.port,
             )
         except _native.NativeError as error:
             _log.error("%s", error.args[0])
