@@ -34,7 +34,7 @@ class Lost(Exception):
 
 
 class Api(httpx2.AsyncBaseTransport):
-    """Objects by kind and key; `writes` are all that were made, as (verb, path).
+    """Objects by kind and key; `writes` are all that were asked for, as (verb, path), `done` those not refused.
 
     `faults` are taken one for each write: `None` for none, `lost`, `timeout`, or a status. `on_added(pod, container)` is
     told of each new container, before it is there.
@@ -46,7 +46,7 @@ class Api(httpx2.AsyncBaseTransport):
         self.objects = {kind: {} for kind in (*WATCHED, "secrets", "leases")}
         self.events = []
         self.writes = []
-        self.refused_writes = 0
+        self.done = []
         self.faults = []
         self.reading_fails = False
         self.history = {kind: [] for kind in WATCHED}
@@ -151,7 +151,8 @@ class Api(httpx2.AsyncBaseTransport):
             code, answer = self._do(request.method, match, body)
         if request.method != "GET":
             self.writes.append((request.method, request.url.path))
-            self.refused_writes += code >= 400
+            if code < 400:
+                self.done.append((request.method, request.url.path))
         if fault == "lost":
             raise httpx2.RemoteProtocolError("Server disconnected without sending a response")
         await asyncio.sleep(0)
