@@ -70,7 +70,7 @@ def show(enrolled: Enrolled, *, single: bool, output: str, now: float) -> int:
     if isinstance(pods, Refusal):
         raise Forbidden(pods.message, status=403, hint=pods.hint)
     if output == "json":
-        print_json({"time": _told_at(enrolled), "pods": pods})
+        print_json({"time": _told_at(enrolled), "pods": [_whole(pod) for pod in pods]})
     elif pods:
         print_table(_HEADINGS, [_row(pod, now=now) for pod in pods])
     _warn(enrolled, pods, now=now)
@@ -169,3 +169,11 @@ def _told_at(enrolled: Enrolled) -> float | None:
     from kube_gateway.watcher.summary import Summary
 
     return enrolled.summary.time if isinstance(enrolled.summary, Summary) else None
+
+
+def _whole(pod: PodView) -> dict[str, object]:
+    """With the fields too that have their default values, which the summary leaves out to be small."""
+    import msgspec
+
+    fields = msgspec.structs.asdict(pod)
+    return {**fields, "reported": msgspec.structs.asdict(pod.reported) if pod.reported is not None else None}
