@@ -12,7 +12,8 @@ from kube_gateway.checks.authority import AUTHORITY, AuthorityFacts
 from kube_gateway.checks.clock import SelfReview
 from kube_gateway.checks.kubernetes_api import KUBERNETES_API, ApiFacts, Version
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.kube.client import KubernetesError, Metadata, Unreachable
+from kube_gateway.kube.client import Metadata
+from kube_gateway.kube.refusals import KubernetesError, Unreachable
 from kube_gateway.watcher.authority_secret import SecretObject
 
 API = ApiFacts(

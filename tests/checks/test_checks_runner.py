@@ -13,7 +13,7 @@ from kube_gateway.checks.catalogue import AFTER_INSTALLATION, BEFORE_INSTALLATIO
 from kube_gateway.checks.model import Category, Check, bad, ok
 from kube_gateway.checks.runner import run_checks
 from kube_gateway.checks.session import Session
-from kube_gateway.kube.client import KubernetesError, Unreachable
+from kube_gateway.kube.refusals import KubernetesError, Unreachable
 from kube_gateway.watcher.authority_secret import SecretObject
 
 

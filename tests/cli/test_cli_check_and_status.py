@@ -15,7 +15,7 @@ from kube_gateway.checks.runner import Report
 from kube_gateway.cli import main
 from kube_gateway.cli.check import Printer
 from kube_gateway.cli.status import show
-from kube_gateway.kube.client import Forbidden
+from kube_gateway.kube.refusals import Forbidden
 from kube_gateway.watcher.summary import PodSummary, Summary
 
 NOW = 1_800_000_000.0

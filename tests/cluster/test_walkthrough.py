@@ -49,6 +49,7 @@ def nothing_in_clear(product):
 def test_the_story(cluster, story, tmp_path, measured):
     """In clear, enrolled one after the other, flushed, and left again; the programs notice nothing."""
     before = {pod: talk.statistics(cluster, pod, DEFAULT) for pod in PODS}
+    processes = {pod: cluster.pod_pid(pod, "app") for pod in PODS}
     clear = evidence_of(cluster, tmp_path)
     assert clear.seen("hello")
     assert {port.port for port in clear.ports} >= {9000, 9080}
@@ -90,6 +91,7 @@ def test_the_story(cluster, story, tmp_path, measured):
         assert talk.trouble(now) == talk.trouble(before[pod]), now["last_error"]
         seen = cluster.get("pod", pod)
         assert seen["status"]["containerStatuses"][0]["restartCount"] == 0
+        assert cluster.pod_pid(pod, "app") == processes[pod]
         secret = cluster.get("secret", f"kube-gateway-{pod}")
         assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [seen["metadata"]["uid"]]
         assert set(secret["data"]) == {"key", "certificate", "trust-bundle"}
@@ -111,6 +113,7 @@ def test_the_story(cluster, story, tmp_path, measured):
     )
     again = evidence_of(cluster, tmp_path)
     assert again.seen("hello")
+    assert cluster.pod_pid("pod-01", "app") == processes["pod-01"]
     now = talk.answered(cluster, "pod-01", DEFAULT)
     assert talk.trouble(now) == talk.trouble(before["pod-01"]), now["last_error"]
 

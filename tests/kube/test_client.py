@@ -17,14 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kube_gateway.kube.client import (
+from kube_gateway.kube.client import KubernetesClient, Metadata
+from kube_gateway.kube.refusals import (
     Conflict,
     Forbidden,
     Gone,
     Invalid,
-    KubernetesClient,
     KubernetesError,
-    Metadata,
     NotFound,
     Unreachable,
     rule_for,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kube_gateway.kube.client import KubernetesError
+from kube_gateway.kube.refusals import KubernetesError
 from kube_gateway.kube.work_queue import WorkQueue
 
 

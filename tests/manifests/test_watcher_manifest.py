@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kube_gateway import manifests
 from kube_gateway.cli.install import command as install
 from kube_gateway.cli.watch import command as watch
-from kube_gateway.kube.client import rule_for
+from kube_gateway.kube.refusals import rule_for
 from kube_gateway.watcher import configuration, summary
 from watcher.cluster_world import World
 from watcher.made import pod_body

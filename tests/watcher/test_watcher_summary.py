@@ -12,7 +12,7 @@ import pytest
 
 from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
-from kube_gateway.kube.client import Forbidden
+from kube_gateway.kube.refusals import Forbidden
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot, PeerReport
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import summary

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from kube_gateway.kube.client import Forbidden, KubernetesClient, NotFound, decode, rule_for
+from kube_gateway.kube.client import KubernetesClient, decode
+from kube_gateway.kube.refusals import Forbidden, NotFound, rule_for
 
 T = TypeVar("T")
 

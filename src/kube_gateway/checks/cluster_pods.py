@@ -9,7 +9,8 @@ import msgspec
 from kube_gateway.checks.asking import Refusal, read, read_all
 from kube_gateway.checks.enrolment import PodView, concerns_us, view
 from kube_gateway.checks.reported import NoSummary, read_summary
-from kube_gateway.kube.client import KubernetesClient, NotFound
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.refusals import NotFound
 from kube_gateway.watcher.objects import NamespaceObject, PodObject
 from kube_gateway.watcher.summary import Summary
 

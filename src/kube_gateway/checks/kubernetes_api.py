@@ -11,7 +11,7 @@ from kube_gateway.checks.asking import Refusal, known, read
 from kube_gateway.checks.clock import SKEW, SelfReview, self_review
 from kube_gateway.checks.model import Category, Check, Outcome, bad, ok
 from kube_gateway.checks.session import Session
-from kube_gateway.kube.client import KubernetesError
+from kube_gateway.kube.refusals import KubernetesError
 
 OLDEST = (1, 33)
 """Before that the kubelet did not give a new ephemeral container the values of a Secret that came after the pod."""

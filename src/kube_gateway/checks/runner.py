@@ -11,7 +11,7 @@ import msgspec
 from kube_gateway.checks.asking import Refusal
 from kube_gateway.checks.model import Category, Result, Stops, judged, result_of
 from kube_gateway.checks.session import Session
-from kube_gateway.kube.client import KubernetesError
+from kube_gateway.kube.refusals import KubernetesError
 
 PAUSE = 2.0
 """Seconds between two looks while waiting."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-from kube_gateway.kube.client import KubernetesClient, KubernetesError
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.refusals import KubernetesError
 
 
 class Session:

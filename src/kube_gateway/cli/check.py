@@ -48,7 +48,7 @@ def command(
 
     from kube_gateway.checks.session import Session
     from kube_gateway.cli.output import print_json
-    from kube_gateway.kube.client import KubernetesError
+    from kube_gateway.kube.refusals import KubernetesError
 
     printer = Printer()
     try:

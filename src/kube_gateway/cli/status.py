@@ -64,7 +64,7 @@ def show(enrolled: Enrolled, *, single: bool, output: str, now: float) -> int:
     """Print pods; returns the exit code. `now` is in seconds since the epoch. Raises `KubernetesError`."""
     from kube_gateway.checks.asking import Refusal
     from kube_gateway.cli.output import print_json, print_table
-    from kube_gateway.kube.client import Forbidden
+    from kube_gateway.kube.refusals import Forbidden
 
     pods = enrolled.pods
     if isinstance(pods, Refusal):

@@ -19,7 +19,7 @@ from typing import Generic, Literal, Protocol, Self, TypeVar
 import httpx2
 import msgspec
 
-from kube_gateway.errors import KubeGatewayError
+from kube_gateway.kube.refusals import Gone, KubernetesError, Unreachable, refusal
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request, from connecting to the last byte of the answer."""
@@ -41,57 +41,6 @@ _PATCH_TYPES = {
 
 T = TypeVar("T")
 """What the caller wants an object decoded into."""
-
-
-class KubernetesError(KubeGatewayError):
-    """The API server refused, or could not be asked: `status` is HTTP's (0: no answer), `reason` that of its Status."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 0,
-        reason: str = "",
-        retry_after: float | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-        self.reason = reason
-        self.retry_after = retry_after
-
-
-class Forbidden(KubernetesError):
-    """403: the rights are missing (RBAC), or an admission plugin said no."""
-
-
-class NotFound(KubernetesError):
-    """404: there is no such object, or no such kind of object."""
-
-
-class Conflict(KubernetesError):
-    """409: the object has changed since it was read, or exists already."""
-
-
-class Gone(KubernetesError):
-    """410: the resourceVersion or continue token is older than the server's history."""
-
-
-class Invalid(KubernetesError):
-    """422: the server understood the object and found a value wrong."""
-
-
-class Unreachable(KubernetesError):
-    """No answer: no connection, broken, refused by TLS, or not in time."""
-
-
-_BY_STATUS: Mapping[int, type[KubernetesError]] = {
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    410: Gone,
-    422: Invalid,
-}
 
 
 class OwnerReference(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -163,17 +112,6 @@ class _Page(msgspec.Struct, Generic[T]):
 class _Line(msgspec.Struct):
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw
-
-
-class _StatusDetails(msgspec.Struct, rename="camel"):
-    retry_after_seconds: float | None = None
-
-
-class _Status(msgspec.Struct):
-    message: str | None = None
-    reason: str | None = None
-    code: int | None = None
-    details: _StatusDetails | None = None
 
 
 class KubernetesClient:
@@ -293,7 +231,7 @@ class KubernetesClient:
             try:
                 if not response.is_success:
                     async with asyncio.timeout(self.request_timeout):
-                        raise _refusal(await response.aread(), what=what, response=response)
+                        raise refusal(await response.aread(), what=what, response=response)
                 async with contextlib.aclosing(_lines(response, heard or (lambda: None))) as lines:
                     async for line in lines:
                         yield _event(line, decoder, what=what)
@@ -342,7 +280,7 @@ class KubernetesClient:
             async with asyncio.timeout(self.request_timeout):
                 response = await self._send(request, what=what, stream=False)
         if not response.is_success:
-            raise _refusal(response.content, what=what, response=response)
+            raise refusal(response.content, what=what, response=response)
         return response.content
 
     async def _send(self, request: httpx2.Request, *, what: str, stream: bool) -> httpx2.Response:
@@ -351,19 +289,6 @@ class KubernetesClient:
         except _credential_errors() as error:
             hint = "see that `kubectl cluster-info` works for the same user"
             raise KubernetesError(f"{what}: no credentials: {_why(error)}", reason="Credentials", hint=hint) from error
-
-
-def rule_for(path: str, *verbs: str) -> str:
-    """The rule of a Role or ClusterRole that allows `verbs` on `path` (kubernetes.io, 'Using RBAC Authorization')."""
-    _, api, *rest = path.split("/")
-    parts = rest[1:] if api == "api" else rest[2:]
-    if api not in ("api", "apis") or not parts:
-        return msgspec.json.encode({"nonResourceURLs": [path], "verbs": verbs}).decode()
-    if parts[0] == "namespaces" and len(parts) > 2:
-        parts = parts[2:]
-    group = "" if api == "api" else rest[0]
-    resource = "/".join([parts[0], *parts[2:]])
-    return msgspec.json.encode({"apiGroups": [group], "resources": [resource], "verbs": verbs}).decode()
 
 
 async def _lines(response: httpx2.Response, heard: Callable[[], None]) -> AsyncGenerator[bytes, None]:
@@ -385,7 +310,7 @@ async def _lines(response: httpx2.Response, heard: Callable[[], None]) -> AsyncG
 def _event(line: bytes, decoder: msgspec.json.Decoder[T], *, what: str) -> Event[T]:
     head = decode(line, _Line, what=what)
     if head.type == "ERROR":
-        raise _refusal(bytes(head.object), what=what)
+        raise refusal(bytes(head.object), what=what)
     try:
         return Event(head.type, decoder.decode(head.object))
     except msgspec.DecodeError as error:
@@ -403,33 +328,6 @@ def decode(answer: bytes, item: type[T], *, what: str) -> T:
 def _undecodable(what: str, error: msgspec.DecodeError) -> KubernetesError:
     message = f"{what}: what came back is not understood ({error})"
     return KubernetesError(message, status=200, reason="Undecodable", hint="is this really a Kubernetes API server?")
-
-
-def _refusal(body: bytes, *, what: str, response: httpx2.Response | None = None) -> KubernetesError:
-    """The error for an answer that is none of 2xx, or for an ERROR event, whose Status has the code."""
-    try:
-        answer = msgspec.json.decode(body, type=_Status)
-    except msgspec.DecodeError:
-        # Of a proxy or load balancer in between, mostly.
-        answer = _Status(message=body[:200].decode(errors="replace").strip())
-    status = response.status_code if response is not None else answer.code or 500
-    said = answer.message or (response.reason_phrase if response is not None else "") or "no explanation"
-    retry_after = answer.details.retry_after_seconds if answer.details else None
-    if response is not None and response.headers.get("Retry-After", "").isdecimal():
-        retry_after = float(response.headers["Retry-After"])
-    verb, path = what.split(" ", 1)
-    hint = None
-    if status == 401:
-        hint = "the credentials are not, or no longer, accepted: log in again, or look at the service account's token"
-    elif status == 403:
-        hint = f"unless an admission plugin said no, this rule is missing: {rule_for(path, verb)}"
-    return _BY_STATUS.get(status, KubernetesError)(
-        f"{what}: {said} ({status}{' ' + answer.reason if answer.reason else ''})",
-        status=status,
-        reason=answer.reason or "",
-        retry_after=retry_after,
-        hint=hint,
-    )
 
 
 def _credential_errors() -> tuple[type[Exception], ...]:

@@ -18,14 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Generic, NoReturn, TypeVar
 
-from kube_gateway.kube.client import (
-    Forbidden,
-    Gone,
-    KubernetesClient,
-    KubernetesError,
-    KubernetesObject,
-    rule_for,
-)
+from kube_gateway.kube.client import KubernetesClient, KubernetesObject
+from kube_gateway.kube.refusals import Forbidden, Gone, KubernetesError, rule_for
 
 _log = logging.getLogger("watcher")
 

@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from kube_gateway.errors import KubeGatewayError
-from kube_gateway.kube.client import Conflict, KubernetesClient, KubernetesError, Metadata, NotFound, decode
+from kube_gateway.kube.client import KubernetesClient, Metadata, decode
+from kube_gateway.kube.refusals import Conflict, KubernetesError, NotFound
 
 _log = logging.getLogger("watcher")
 

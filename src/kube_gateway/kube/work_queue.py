@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from kube_gateway.kube.client import KubernetesError
+from kube_gateway.kube.refusals import KubernetesError
 
 _log = logging.getLogger("watcher")
 

@@ -17,7 +17,8 @@ from kube_gateway.control import messages
 from kube_gateway.control.observed import Obstacle, PodObservation
 from kube_gateway.errors import KubeGatewayError
 from kube_gateway.identity.spiffe import SpiffeId
-from kube_gateway.kube.client import KubernetesClient, KubernetesError, NotFound
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.refusals import KubernetesError, NotFound
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import attach, condition

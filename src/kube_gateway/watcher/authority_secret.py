@@ -8,7 +8,8 @@ import msgspec
 
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import Authority
-from kube_gateway.kube.client import Conflict, KubernetesClient, NotFound
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.refusals import Conflict, NotFound
 from kube_gateway.watcher.configuration import AUTHORITY_SECRET, CERTIFICATE_KEY, PRIVATE_KEY_KEY
 
 

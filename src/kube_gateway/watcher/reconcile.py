@@ -11,7 +11,7 @@ from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import decide, problem_of, retry_after, settings_of
 from kube_gateway.control.observed import Observed, Obstacle, PodObservation
 from kube_gateway.errors import IdentityError
-from kube_gateway.kube.client import Conflict, Invalid, NotFound
+from kube_gateway.kube.refusals import Conflict, Invalid, NotFound
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import condition

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from kube_gateway.control.observed import Obstacle
-from kube_gateway.kube.client import Conflict, Forbidden, Invalid, KubernetesError
+from kube_gateway.kube.refusals import Conflict, Forbidden, Invalid, KubernetesError
 from kube_gateway.watcher.configuration import Configuration
 
 _POD_SECURITY = re.compile(r'violates PodSecurity "(?P<level>\w+):(?P<version>[^"]+)": (?P<why>.*)', re.DOTALL)

@@ -24,6 +24,8 @@ from kube_gateway.watcher.summary import Publisher
 _log = logging.getLogger("watcher")
 
 _LOOK_FOR_AUTHORITY = 1.0
+_LEASE, _RENEW_WITHIN = 12.0, 8.0
+"""Seconds. Looked at every two, so that another watcher leads within 15 after the one that leads fell silent."""
 
 
 async def run_watcher(client: KubernetesClient, configuration: Configuration) -> None:
@@ -70,6 +72,8 @@ class Watcher:
             namespace=self._configuration.namespace,
             name=LEASE,
             identity=self._identity,
+            duration=_LEASE,
+            renew_deadline=_RENEW_WITHIN,
             on_leader=self._leader_changed,
         )
         async with _one_error(), asyncio.TaskGroup() as group:

@@ -19,7 +19,8 @@ from kube_gateway import __version__
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import settings_of
 from kube_gateway.control.observed import PodObservation
-from kube_gateway.kube.client import KubernetesClient, KubernetesError
+from kube_gateway.kube.client import KubernetesClient
+from kube_gateway.kube.refusals import KubernetesError
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import generations
