@@ -7,7 +7,7 @@ import json
 import httpx2
 import pytest
 
-from kube_gateway.kube.client import _refusal
+from kube_gateway.kube.refusals import refusal as read_refusal
 from kube_gateway.watcher.refusal import is_replaced, is_there_already, obstacle_from
 from watcher.made import configuration
 
@@ -16,7 +16,7 @@ PATCH = "patch /api/v1/namespaces/shop/pods/web/ephemeralcontainers"
 
 def refusal(code, reason, message):
     body = {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": code}
-    return _refusal(json.dumps(body).encode(), what=PATCH, response=httpx2.Response(code))
+    return read_refusal(json.dumps(body).encode(), what=PATCH, response=httpx2.Response(code))
 
 
 def obstacle(code, reason, message, **options):

@@ -27,7 +27,7 @@ def api(monkeypatch):
 
     class Quick(LeaderElection):
         def __init__(self, *args, **options):
-            super().__init__(*args, duration=0.6, renew_deadline=0.4, retry=0.05, **options)
+            super().__init__(*args, **{**options, "duration": 0.6, "renew_deadline": 0.4, "retry": 0.05})
 
     monkeypatch.setattr(module, "LeaderElection", Quick)
     monkeypatch.setattr(module, "_LOOK_FOR_AUTHORITY", 0.02)
