@@ -99,6 +99,13 @@ def test_what_may_go_well_the_next_time_is_no_obstacle(code, reason, message):
     assert obstacle(code, reason, message) is None
 
 
+def test_a_secret_of_another_kind_that_has_the_name_is_an_obstacle():
+    message = 'Secret "kube-gateway-web" is invalid: type: Invalid value: "Opaque": field is immutable'
+    found = obstacle(422, "Invalid", message)
+    assert (found.reason, message in found.message) == ("Refused", True)
+    assert "give it another name" in found.hint
+
+
 def test_another_pod_has_the_name():
     assert is_replaced(refusal(422, "Invalid", UID))
     assert is_replaced(refusal(409, "Conflict", "Precondition failed: UID in precondition: 1, UID in object meta: 2"))

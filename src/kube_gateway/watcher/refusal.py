@@ -51,4 +51,8 @@ def obstacle_from(error: KubernetesError, *, namespace: str, configuration: Conf
             )
     if isinstance(error, Forbidden):
         return Obstacle(reason="Forbidden", message=error.message, hint=error.hint or "")
+    if isinstance(error, Invalid) and not is_replaced(error) and not is_there_already(error):
+        return Obstacle(
+            reason="Refused", message=error.message, hint="if that is a Secret of somebody else's, give it another name"
+        )
     return None
