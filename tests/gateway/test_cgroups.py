@@ -9,31 +9,31 @@ import pytest
 
 from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.gateway import cgroups
-from kube_gateway.gateway.cgroups import cgroup_of, given_cgroup, levels_up
+from kube_gateway.gateway.cgroups import cgroup_of, given_cgroup, level_of_pod
 
-POD = "/kubepods.slice/kubepods-pod1.slice"
+UID = "0b5c2d5e-1c0e-4b62-9d51-5d0f8b9a7a11"
+SYSTEMD = "kubepods-burstable-pod0b5c2d5e_1c0e_4b62_9d51_5d0f8b9a7a11.slice"
+CGROUPFS = f"pod{UID}"
 
 
 @pytest.mark.parametrize(
-    ("own", "application", "levels"),
+    ("above", "level"),
     [
-        # The whole tree is in sight: as far up as the two have in common.
-        (f"{POD}/cri-b.scope", f"{POD}/cri-a.scope", 1),
-        (f"{POD}/cri-b.scope/container", f"{POD}/cri-a.scope/container", 2),
-        (f"{POD}/b", f"{POD}/a/init.scope", 1),
-        # A cgroup namespace: ours is the root, and each `..` of the other's path leads one up.
-        ("/", "/../cri-a.scope", 1),
-        ("/", "/../../cri-a.scope/container", 2),
-        # Without the application in sight, or with it nowhere near, one up.
-        ("/", "/", 1),
-        (f"{POD}/b", f"{POD}/b", 1),
-        (f"{POD}/b", "/init.scope", 1),
-        (f"{POD}/b", "/", 1),
-        ("/", "/../../../../system.slice", 1),
+        ((CGROUPFS, "burstable", "kubepods"), 1),
+        ((SYSTEMD, "kubepods-burstable.slice", "kubepods.slice"), 1),
+        # CRI-O with crun: a scope around each container.
+        (("crio-4f5e.scope", SYSTEMD, "kubepods-burstable.slice"), 2),
+        ((CGROUPFS, SYSTEMD), 1),
     ],
 )
-def test_levels_up(own, application, levels):
-    assert levels_up(PurePosixPath(own), PurePosixPath(application)) == levels
+def test_the_pods_cgroup_is_the_one_named_for_its_uid(above, level):
+    assert level_of_pod(above, UID) == level
+
+
+@pytest.mark.parametrize("above", [(), ("burstable", "kubepods"), ("pod0b5c2d5e-another",), ("a", "b", "c", CGROUPFS)])
+def test_without_such_a_name_nothing_is_guessed(above):
+    with pytest.raises(EnvironmentProblem, match=f"named for the pod {UID}: "):
+        level_of_pod(above, UID)
 
 
 def process(directory: Path, name: str, text: str) -> None:

@@ -27,6 +27,10 @@ if "manager" in sys.orig_argv:
         'mount -t proc proc /proc && mount -t cgroup2 none /sys/fs/cgroup && unset KUBE_GATEWAY_CGROUP && exec "$@"',
         "gateway", "setpriv", capabilities, "--inh-caps=-all", *gateways.COMMAND,
     )
+elif "gateway" in sys.orig_argv:
+    # The cgroups of local pods have the names of the pods, where a kubelet's have their uids.
+    from kube_gateway.gateway import cgroups
+    cgroups.level_of_pod = lambda names, uid: 1
 """
 
 

@@ -9,6 +9,8 @@ version 2 has to be mounted first, which takes a privilege more.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -20,8 +22,8 @@ _PROC = Path("/proc")
 _TREE = Path("/sys/fs/cgroup")
 _MOUNT_POINT = Path("/tmp")  # noqa: S108 - covered for a moment; the root file system may be read-only
 _OWN = "gateway"
-_MOST_LEVELS = 2
-"""Between a container's cgroup and its pod's; some runtimes put a scope around a container."""
+_MOST_LEVELS = 3
+"""From a container's cgroup up to its pod's; some runtimes put a scope around a container."""
 
 
 class PodCgroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,20 +56,20 @@ def given_cgroup(pod: Path) -> PodCgroup:
     return PodCgroup(path=pod, own=inode, how="as given")
 
 
-def find_pod_cgroup(hooks: _native.Hooks) -> PodCgroup:
-    """Find the cgroup of the pod that this container belongs to.
+def find_pod_cgroup(hooks: _native.Hooks, *, uid: str) -> PodCgroup:
+    """Find the cgroup of the pod with this uid, which this container belongs to.
 
-    Raises `EnvironmentProblem` when the tree can neither be seen nor mounted, `NativeError` when the kernel refuses.
+    Kubelets name it for the uid. A guess would not do: hooks on a cgroup in which the application is not catch nothing.
+    Raises `EnvironmentProblem` when the tree can neither be seen nor mounted, or no cgroup above has that name, and
+    `NativeError` when the kernel refuses.
     """
     own = cgroup_of("self")
-    # Containers that share the process namespace of their pod's application see it as process 1.
-    application = cgroup_of("1")
     if own == PurePosixPath("/"):
-        return _by_id(hooks, levels=levels_up(own, application))
+        return _by_id(hooks, uid)
     for tree in (_TREE, _TREE / "unified"):
         if (tree / own.relative_to("/") / "cgroup.procs").exists():
-            return _visible(tree, own, application, how=f"visible at {tree}")
-    return _mounted(own, application)
+            return _visible(tree, own, uid, how=f"visible at {tree}")
+    return _mounted(own, uid)
 
 
 def cgroup_of(process: str) -> PurePosixPath:
@@ -82,48 +84,60 @@ def cgroup_of(process: str) -> PurePosixPath:
     raise EnvironmentProblem("this kernel has no cgroup2 tree", hint="the gateway needs Linux 5.10 with cgroup2")
 
 
-def levels_up(own: PurePosixPath, application: PurePosixPath) -> int:
-    """How many levels the pod's cgroup is above ours: as many as lead to what the application is in as well.
+def level_of_pod(names: Sequence[str], uid: str) -> int:
+    """How many levels above a container its pod's cgroup is; `names` are those of the cgroups above it, the nearest first.
 
-    The application's path begins with as many `..` where ours is the root. Without an application in sight, or with one
-    that is nowhere near, the pod is one level up: so the runtimes do it that put nothing around a container.
+    Systemd takes no `-` within a part of a name, so kubelets write `_` there. Raises `EnvironmentProblem` if none is it.
     """
-    if own == PurePosixPath("/"):
-        levels = sum(part == ".." for part in application.parts)
-    else:
-        common = os.path.commonpath([own, application])
-        levels = len(own.relative_to(common).parts)
-    return levels if 1 <= levels <= _MOST_LEVELS else 1
+    for level, name in enumerate(names[:_MOST_LEVELS], start=1):
+        if uid in name or uid.replace("-", "_") in name:
+            return level
+    raise EnvironmentProblem(
+        f"none of the cgroups above this container is named for the pod {uid}: {', '.join(names) or 'there are none'}",
+        hint="does the kubelet run with --cgroups-per-qos=false, or is the pod a virtual machine?",
+    )
 
 
-def _visible(tree: Path, own: PurePosixPath, application: PurePosixPath, *, how: str) -> PodCgroup:
+def _visible(tree: Path, own: PurePosixPath, uid: str, *, how: str) -> PodCgroup:
+    above = [parent.name for parent in own.parents if parent.name]
     directory = tree / own.relative_to("/")
-    pod = directory.parents[levels_up(own, application) - 1]
-    if pod == tree:
-        raise EnvironmentProblem(
-            f"the gateway's cgroup {own} is not in a pod's", hint="the gateway is started by its watcher, in a pod"
-        )
+    pod = directory.parents[level_of_pod(above, uid) - 1]
     return PodCgroup(path=_held(pod), own=directory.stat().st_ino, how=how)
 
 
-def _by_id(hooks: _native.Hooks, *, levels: int) -> PodCgroup:
+def _by_id(hooks: _native.Hooks, uid: str) -> PodCgroup:
     ids = hooks.ancestors(str(_TREE))
     own = _TREE.stat().st_ino
-    if len(ids) < levels + 2 or ids[-1] != own:
+    if not ids or ids[-1] != own:
         raise EnvironmentProblem(
             f"the cgroups above this container are {ids}, and its own is {own}",
             hint="is /sys/fs/cgroup the container's own cgroup2 tree?",
         )
+    above = [_name(each, parent) for parent, each in pairwise(ids[-2 - _MOST_LEVELS : -1])][::-1]
+    descriptor = _open(ids[-1 - level_of_pod(above, uid)])
+    return PodCgroup(path=Path(f"/proc/self/fd/{descriptor}"), own=own, how="by its id")
+
+
+def _name(identifier: int, parent: int) -> str:
+    """The name of the cgroup with an id, as the one above it lists it; empty if it has gone."""
+    descriptor = _open(parent)
     try:
-        descriptor = _native.open_cgroup_by_id(str(_TREE), ids[-1 - levels])
+        with os.scandir(descriptor) as entries:
+            return next((entry.name for entry in entries if entry.inode() == identifier), "")
+    finally:
+        os.close(descriptor)
+
+
+def _open(identifier: int) -> int:
+    try:
+        return _native.open_cgroup_by_id(str(_TREE), identifier)
     except _native.NativeError as error:
         raise EnvironmentProblem(
             str(error.args[0]), hint="the container needs CAP_DAC_READ_SEARCH, and a seccomp profile that knows it"
         ) from error
-    return PodCgroup(path=Path(f"/proc/self/fd/{descriptor}"), own=own, how="by its id")
 
 
-def _mounted(own: PurePosixPath, application: PurePosixPath) -> PodCgroup:
+def _mounted(own: PurePosixPath, uid: str) -> PodCgroup:
     try:
         _native.mount_cgroups(str(_MOUNT_POINT))
     except _native.NativeError as error:
@@ -132,7 +146,7 @@ def _mounted(own: PurePosixPath, application: PurePosixPath) -> PodCgroup:
             hint="let gateways be privileged on such nodes: kube-gateway install -- --privileged=when-needed",
         ) from error
     try:
-        return _visible(_MOUNT_POINT, own, application, how="in a tree mounted for a moment")
+        return _visible(_MOUNT_POINT, own, uid, how="in a tree mounted for a moment")
     finally:
         _native.unmount_cgroups(str(_MOUNT_POINT))
 

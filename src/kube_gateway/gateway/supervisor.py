@@ -53,7 +53,7 @@ class Supervisor:
         )
         self._hooks = _native.Hooks()
         given = environment.cgroup
-        self._cgroup = find_pod_cgroup(self._hooks) if given is None else given_cgroup(given)
+        self._cgroup = given_cgroup(given) if given else find_pod_cgroup(self._hooks, uid=environment.uid)
         _log.info("the pod's cgroup: %s", self._cgroup.how)
         self._settings: control.Configure | None = None
         self._listeners: Listeners | None = None
