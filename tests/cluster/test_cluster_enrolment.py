@@ -12,6 +12,8 @@ import pytest
 import talk
 from product import CONDITION, IMAGE, PREFIX, gateways, serving
 
+from cluster import ClusterError
+
 pytestmark = [pytest.mark.cluster, pytest.mark.root]
 
 PAIR = ("a", "b")
@@ -240,3 +242,12 @@ def test_an_application_that_restarts_keeps_its_gateway(cluster, product, namesp
     talk.answered(cluster, "again", namespace)
     assert serving(cluster.get("pod", "again", namespace)) == before
     cluster.kubectl("delete", "pod,service", "--all", "-n", namespace, "--grace-period=1")
+
+
+def test_nobody_gets_into_a_gateways_container(cluster, product, pair):
+    """It may do more than the application, so whoever may exec into the pod must not get there."""
+    product.enrol("a", namespace=pair)
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "a", pair)))
+    with pytest.raises(ClusterError, match="a gateway's container is not for exec or attach"):
+        cluster.exec("a", "python3", "--version", container=name, namespace=pair)
+    assert cluster.exec("a", "python3", "--version", container="app", namespace=pair).startswith("Python 3")

@@ -143,3 +143,23 @@ def test_removed_annotations_are_seen_after_all(cluster, product, pair):
     cluster.apply(talk.pod("right", "--peer=left"), pair)
     cluster.wait("pod/right", "Ready", namespace=pair)
     talk.answered(cluster, "left", pair)
+
+
+def test_what_a_killed_strict_gateway_left_goes_with_the_annotation(cluster, product, pair):
+    """Its hooks refuse the pod's connections, and only a gateway in the pod can remove them."""
+    product.enrol("left", namespace=pair, encrypt="strict")
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "left", pair)))
+    cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
+    try:
+        cluster.eventually("no watcher", lambda: not product.watchers())
+        talk.kill(cluster.pod_pid("left", name, pair))
+        cluster.kubectl("annotate", "pod", "left", "-n", pair, f"{PREFIX}encrypt-")
+        failed = talk.statistics(cluster, "left", pair)["requests_failed"]
+        cluster.eventually(
+            "refused", lambda: talk.statistics(cluster, "left", pair)["requests_failed"] > failed + 4, timeout=20
+        )
+    finally:
+        cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=2")
+        product.serving()
+    cluster.eventually("it has left", lambda: product.condition("left", pair)["reason"] == "NotEnrolled")
+    talk.answered(cluster, "left", pair)
