@@ -11,7 +11,7 @@ IMAGE_PACKAGES := binutils
 CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc iptables openssl runc
 VM_PACKAGES := busybox-static cpio iproute2 kmod qemu-system-x86 runc util-linux
 TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool clang-format containerd libpq5 nginx-light openssh-client openssh-server openssl \
-  postgresql postgresql-contrib redis-server redis-tools runc
+  postgresql postgresql-contrib redis-server redis-tools runc tcpdump
 
 # Where the test cluster lives; a short path, as addresses of sockets are in it.
 CLUSTER := /var/tmp/kube-gateway-cluster
