@@ -94,8 +94,8 @@ class Supervisor:
         """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._terminate)
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self._begin_drain, _TERM_GRACE, "leaving")
         if self._environment.settings is not None:
             self._configure(self._environment.settings)
         self._tasks.run("link", self._link.run())
@@ -308,7 +308,10 @@ class Supervisor:
     # Ending.
 
     def _terminate(self) -> None:
-        """In a cluster the whole pod is ending: what its application still says on its way out is not to be in clear."""
+        """In a cluster the whole pod is ending: what its application still says on its way out is not to be in clear.
+
+        By hand (SIGINT) a gateway is told to undo its hooks and leave.
+        """
         in_cluster = self._environment.cgroup is None
         strict = self._settings is not None and self._settings.settings.encryption == "strict"
         self._begin_drain(_TERM_GRACE, "stopping" if strict or in_cluster else "leaving")

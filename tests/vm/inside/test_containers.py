@@ -171,6 +171,15 @@ def test_the_hooks_of_a_dead_gateway_are_replaced(pods, gateways, tmp_path):
     tunnelled(pods, tmp_path)
 
 
+def test_a_pod_that_ends_is_encrypted_to_its_end(pods, gateways):
+    """Its gateway is told to end with it, and leaves the hooks where they are: they go with the pod's cgroup."""
+    for container in pods["b"].containers[1:]:
+        container.remove()
+    gateway = pods["b"].ready_gateway()
+    assert gateway.signal("TERM") == 0
+    assert pods["b"].hooks() == HOOKS
+
+
 def test_a_gateway_that_leaves_takes_its_hooks_away(pods, gateways, tmp_path):
     """Whether it knows those of its predecessor by an answer of theirs or, with CAP_SYS_ADMIN, by looking at them."""
     for name, more in (("a", ("CAP_SYS_ADMIN",)), ("b", ())):
@@ -179,7 +188,7 @@ def test_a_gateway_that_leaves_takes_its_hooks_away(pods, gateways, tmp_path):
         assert pods[name].hooks() == HOOKS
         gateway = pods[name].ready_gateway(capabilities=(*CAPABILITIES, *more))
         assert pods[name].hooks() == HOOKS
-        assert gateway.signal("TERM") == 0
+        assert gateway.signal("INT") == 0
         assert pods[name].hooks() == 0
     with watched(tmp_path) as wire:
         assert isinstance(pods["a"].talk(pods["b"]), dict)
