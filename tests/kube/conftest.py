@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx2
 import pytest
 from aiohttp import web
 
-from kube_gateway.kube.client import KubernetesClient
+from serving import serve
+
+__all__ = ["serve"]
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
@@ -121,28 +122,6 @@ class FakeCluster:
         self.objects[key] = body
         self.lease_writes.append(body["spec"])
         return web.json_response(body)
-
-
-@pytest.fixture
-async def serve():
-    """Serve a handler; returns a client for it."""
-    runners, clients = [], []
-
-    async def start(handler, **options):
-        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        runners.append(runner)
-        http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=None, trust_env=False)
-        clients.append(KubernetesClient(http, **options))
-        return clients[-1]
-
-    yield start
-    for client in clients:
-        await client.__aexit__()
-    for runner in runners:
-        await runner.cleanup()
 
 
 @pytest.fixture

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube_gateway.kube.services import (
-    ANY_PORT,
-    EndpointSliceObject,
-    ServiceDirectory,
-    ServiceObject,
-    canonical_address,
-    is_among,
-)
+from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
+from kube_gateway.kube.services import ANY_PORT, ServiceDirectory, canonical_address, is_among
 from kube_gateway.model.service import Backend, ServiceBackends
 
 

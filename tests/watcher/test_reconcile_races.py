@@ -96,7 +96,8 @@ async def test_a_pod_that_goes_while_an_answer_is_waited_for(world):
 
     world.api._one = remove_first
     await rest(world)
-    assert watcher.cluster.memories() == ()
+    with pytest.raises(KeyError):
+        watcher.cluster.memory("shop/web")
     await asyncio.sleep(0.1)
     watcher.check()
 

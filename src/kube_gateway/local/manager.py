@@ -19,6 +19,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.control import actions, messages
+from kube_gateway.control.certifying import certify
 from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
 from kube_gateway.control.observed import Observed, PodObservation
 from kube_gateway.errors import IdentityError, LocalModeError
@@ -228,17 +229,9 @@ class Manager:
     def certify(self, hello: messages.Hello, request: messages.CertificateRequest) -> messages.Certificate:
         """Sign a request for that pod."""
         for pod in self.pods.values():
-            if pod.workload.record.pod.key == hello.pod:
-                issued = self._issuer.sign(request.csr, pod=pod.workload.record.pod, life=self._life)
-                return messages.Certificate(
-                    number=request.number,
-                    expires=issued.expires,
-                    chain=issued.chain,
-                    trust_bundle=self._bundle.pem,
-                    trust_generation=self._bundle.generation,
-                    spiffe_id=issued.spiffe_id,
-                    trust_domain=self._issuer.trust_domain,
-                )
+            record = pod.workload.record
+            if record.pod.key == hello.pod:
+                return certify(request, pod=record.pod, issuer=self._issuer, bundle=self._bundle, life=self._life)
         raise IdentityError(f"there is no pod {hello.pod}")
 
     def spiffe_id(self, pod: Pod) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kube_gateway.control import messages
+from kube_gateway.control.certifying import certify
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.errors import IdentityError
 from kube_gateway.kube.services import Destination, canonical_address, is_among
@@ -43,18 +44,12 @@ class PodAnswers:
 
     def certify(self, request: messages.CertificateRequest) -> messages.Certificate:
         """Sign a request, for the pod as it is now."""
-        seen = self._seen()
-        issued = self._signer.issuer.sign(
-            request.csr, pod=pod_of(seen, inherited={}), life=self._configuration.certificate_life
-        )
-        return messages.Certificate(
-            number=request.number,
-            expires=issued.expires,
-            chain=issued.chain,
-            trust_bundle=self._signer.bundle.pem,
-            trust_generation=self._signer.bundle.generation,
-            spiffe_id=issued.spiffe_id,
-            trust_domain=self._signer.issuer.trust_domain,
+        return certify(
+            request,
+            pod=pod_of(self._seen(), inherited={}),
+            issuer=self._signer.issuer,
+            bundle=self._signer.bundle,
+            life=self._configuration.certificate_life,
         )
 
     def is_enrolled(self, address: str) -> bool:

@@ -10,13 +10,8 @@ from kube_gateway.control.decide import is_enrolled
 from kube_gateway.control.observed import PodObservation
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.informer import Informer
-from kube_gateway.kube.services import (
-    HANDLED_BY_KUBE_PROXY,
-    Destination,
-    EndpointSliceObject,
-    ServiceDirectory,
-    ServiceObject,
-)
+from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
+from kube_gateway.kube.services import HANDLED_BY_KUBE_PROXY, Destination, ServiceDirectory
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, generations
@@ -121,10 +116,6 @@ class Cluster:
     def memory(self, key: str) -> PodMemory:
         """What is remembered of a pod that is there."""
         return self._memories[key]
-
-    def memories(self) -> tuple[PodMemory, ...]:
-        """What is remembered of all pods."""
-        return tuple(self._memories.values())
 
     def observe(self, key: str) -> PodObservation | None:
         """What is to be decided on; None for a pod that is gone or has no business with us."""
