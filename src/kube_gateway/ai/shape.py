@@ -1,0 +1,127 @@
+"""Where things are in the bodies of a dialect: data that the native core compiles, so that no body is read in Python.
+
+A path names members from the top of a JSON document: `messages[].content[].text`, where `[]` stands for every element of
+an array. Members that occur twice are all meant: which of them a server takes is its own affair.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+LaneName = Literal[
+    "user",
+    "system",
+    "developer",
+    "assistant",
+    "tool",
+    "tool_definition",
+    "output",
+    "reasoning",
+    "refusal",
+    "tool_arguments",
+]
+Framing = Literal["sse", "ndjson", "array", "whole"]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    pass
+
+
+class When(_Part, frozen=True):
+    """Holds if a value at `path` is one of `any_of`: a string as text, a number, `true` or `false` as it is written.
+
+    Without `any_of`: if it is there and neither null, false nor empty. For each `[]` that both paths begin with, the same
+    element is meant. `or_absent`: also if there is no such member.
+    """
+
+    path: str
+    any_of: tuple[str, ...] = ()
+    or_absent: bool = False
+
+
+class Lane(_Part, frozen=True):
+    """Text of one kind, in the strings at `path`.
+
+    `deep`: every string below `path`, whatever its type (arguments that are an object). `key`, in streams: what tells the
+    pieces of one text from those of another (choice, content part, tool call). `complete`: the text is whole where it
+    stands, not a piece of a text that other events continue. `escaped`: the text is the source of a JSON document.
+    `immutable`: counted, never changed.
+    """
+
+    name: LaneName
+    path: str
+    when: tuple[When, ...] = ()
+    key: tuple[str, ...] = ()
+    deep: bool = False
+    complete: bool = False
+    escaped: bool = False
+    immutable: bool = False
+
+
+class End(_Part, frozen=True):
+    """An event that satisfies all of `when` ends the texts whose key begins with `key`; with no `key`, all of them.
+
+    The same elements are meant in `when` and `key` for the `[]` that they begin with.
+    """
+
+    when: tuple[When, ...]
+    key: tuple[str, ...] = ()
+
+
+class ToolCall(_Part, frozen=True):
+    """A call of a tool by the model: where its name and its arguments are, with the same `key` in streams."""
+
+    name: str
+    arguments: str
+    when: tuple[When, ...] = ()
+    key: tuple[str, ...] = ()
+    deep: bool = False
+
+
+class ResponseShape(_Part, frozen=True):
+    """The body of an answer, or one event of a stream.
+
+    `model`: names of the model. `usage`: paths by kind of token (`input`, `output`, `cached_input`,
+    `cache_creation_input`, `reasoning`); the last number seen counts. `usage_event`: the event that is there only because
+    usage was asked for. `usage_members`: members of other events that are there only because of that, while null.
+    `finish`: why a choice ended. `captured`: other members to remember by name, the last seen (`id`, `created`).
+    `sequence`: number of an event that grows by one. `scrub`: members taken out of an event whose text was changed.
+    `error`: an event of this kind reports a failure. `last`: data of an event that ends the stream and is not JSON.
+    """
+
+    lanes: tuple[Lane, ...] = ()
+    ends: tuple[End, ...] = ()
+    tools: tuple[ToolCall, ...] = ()
+    model: tuple[str, ...] = ()
+    usage: dict[str, tuple[str, ...]] = {}
+    usage_event: tuple[When, ...] = ()
+    usage_members: tuple[str, ...] = ()
+    finish: tuple[str, ...] = ()
+    captured: dict[str, str] = {}
+    sequence: str | None = None
+    scrub: tuple[str, ...] = ()
+    error: tuple[When, ...] = ()
+    last: str | None = None
+
+
+class RequestShape(_Part, frozen=True):
+    """The body of a request. `model`, `stream` and the rest are paths.
+
+    `limits`: the members that bound the answer's tokens, the one to add where there is none first; `limit_parent` is the
+    object that it goes to (empty: the top). `model_in_target`: the model is in the request target instead, see
+    `Endpoint.pattern`. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`: the member that
+    asks for usage on a stream, set to true. `choices`: how many answers are asked for.
+    """
+
+    lanes: tuple[Lane, ...] = ()
+    model: str | None = None
+    model_in_target: bool = False
+    stream: str | None = None
+    streams_by_default: bool = False
+    limits: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    tool_names: tuple[str, ...] = ()
+    usage_option: tuple[str, str] | None = None
+    choices: str | None = None
