@@ -4,6 +4,9 @@ from typing import Self, final
 
 __all__ = [
     "Core",
+    "Document",
+    "Finder",
+    "Hit",
     "Hooks",
     "NativeError",
     "connections",
@@ -14,6 +17,7 @@ __all__ = [
     "hooks_layout",
     "mount_cgroups",
     "open_cgroup_by_id",
+    "quote",
     "read_certificate",
     "remove_hooks",
     "unmount_cgroups",
@@ -126,3 +130,50 @@ def connections() -> bytes:
 
 def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""
+
+def quote(text: str) -> bytes:
+    """`text` as a JSON string, with its quotes. Non-ASCII characters stay as they are."""
+
+@final
+class Hit:
+    """A value that a `Finder` has found. `start` and `end` are bytes of the body, with the quotes of a string."""
+
+    name: str
+    index: int
+    start: int
+    end: int
+    kind: str
+
+    @property
+    def text(self) -> str:
+        """A string without its escapes (half of a surrogate pair as U+FFFD), any other value as it is written."""
+
+@final
+class Finder:
+    """Finds values in JSON documents by their paths, see `kube_gateway.ai.shape`."""
+
+    def __new__(cls, wanted: bytes, *, ignore_case: bool = False) -> Self:
+        """`wanted` is a JSON list of objects with `name`, `path` and, if wanted, `when` and `deep` of a `Lane`; `scalar`:
+        not only strings but also numbers, true, false and null; `any`: also arrays and objects. `ignore_case`: names of
+        members in any case, as Go's readers take them. Raises ValueError."""
+    def scan(self, body: bytes) -> Document:
+        """Read a body strictly by RFC 8259, to a depth of 512. Raises ValueError `not JSON: <what> at byte N`."""
+
+@final
+class Document:
+    """A JSON document whose values of interest are known and can be changed. All other bytes stay as they are."""
+
+    @property
+    def hits(self) -> list[Hit]:
+        """In the order of the document; duplicate members are hits of their own."""
+    def replace_text(self, hit: int, text: str) -> None:
+        """Have a string say `text`. What old and new text begin and end with stays as it is written."""
+    def replace_raw(self, hit: int, raw: bytes) -> None:
+        """Put JSON into the place of a value."""
+    def remove(self, hit: int) -> None:
+        """Take a member (its name too) or an element out. Raises ValueError for the document itself."""
+    def insert(self, path: str, key: str, raw: bytes) -> None:
+        """Add a last member to the object at `path` (empty: the document). Raises ValueError if there is none."""
+    def apply(self) -> bytes:
+        """The body with all changes; the very object that was scanned if there are none. Of several changes of one value
+        the last holds, of nested values the outer one."""
