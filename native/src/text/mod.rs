@@ -6,6 +6,7 @@
 pub mod edits;
 pub mod escape;
 pub mod finder;
+pub mod frames;
 pub mod json;
 pub mod path;
 pub mod select;
