@@ -1,0 +1,10 @@
+//! Text in bodies and streams: patterns in it, and what stands in the place of a match. Knows no HTTP and no Python.
+
+mod automaton;
+mod checks;
+mod inner;
+pub mod masker;
+pub mod patterns;
+mod replacement;
+mod starts;
+mod syntax;
