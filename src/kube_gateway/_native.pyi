@@ -8,7 +8,9 @@ __all__ = [
     "Finder",
     "Hit",
     "Hooks",
+    "Masker",
     "NativeError",
+    "Patterns",
     "connections",
     "create_key_and_request",
     "destroy_connections",
@@ -177,3 +179,41 @@ class Document:
     def apply(self) -> bytes:
         """The body with all changes; the very object that was scanned if there are none. Of several changes of one value
         the last holds, of nested values the outer one."""
+
+@final
+class Patterns:
+    """Patterns in text, compiled once and shared by everything that searches with them."""
+
+    def __new__(cls, patterns: bytes) -> Self:
+        """Compile a JSON list of `kube_gateway.ai.pattern.Pattern`. Raises ValueError that names the pattern."""
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed but slow, one sentence a pattern."""
+    @property
+    def memory(self) -> int:
+        """What the compiled form takes, in bytes, about."""
+    def masker(self, *, escaped: bool = False, hash_key: bytes | None = None) -> Masker:
+        """A search through one text that arrives in pieces. `escaped`: the text is the source of a JSON document; patterns
+        see what its escapes stand for, and replacements are escaped. `hash_key` is for replacements with `{hash}`."""
+    def mask(
+        self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
+    ) -> tuple[str, dict[str, int], str | None]:
+        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it (what follows is cut)."""
+
+@final
+class Masker:
+    """Masks one text piece by piece, exactly as if it were whole. Made by `Patterns.masker`."""
+
+    def feed(self, text: str) -> str:
+        """What is certain after this piece; after a denial nothing."""
+    def finish(self) -> str:
+        """The rest: nothing follows."""
+    @property
+    def matches(self) -> dict[str, int]:
+        """Matches by id of pattern, the denied one included."""
+    @property
+    def denied(self) -> str | None:
+        """The id of the pattern that ended the text."""
+    @property
+    def held(self) -> int:
+        """How many characters are held back: from the first place on where a pattern may still come to match."""
