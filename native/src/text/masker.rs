@@ -24,6 +24,24 @@ pub struct Masker {
     walk: Walk,
 }
 
+/// Takes what has become of a text, in order and without gaps.
+pub trait Sink {
+    /// This part of the text stays as it is.
+    fn keep(&mut self, source: &str);
+    /// This part of the text makes room for another.
+    fn replace(&mut self, source: &str, with: &str);
+}
+
+impl Sink for String {
+    fn keep(&mut self, source: &str) {
+        self.push_str(source);
+    }
+
+    fn replace(&mut self, _source: &str, with: &str) {
+        self.push_str(with);
+    }
+}
+
 /// What is not decided yet.
 enum Held {
     Plain(String),
@@ -39,13 +57,13 @@ impl Masker {
         Self { held, walk }
     }
 
-    /// Appends to `out` what is certain after this piece. After a denial that is nothing.
-    pub fn feed(&mut self, text: &str, out: &mut String) {
+    /// Tells `out` what is certain after this piece. After a denial that is nothing.
+    pub fn feed(&mut self, text: &str, out: &mut impl Sink) {
         self.go_on(text, false, out);
     }
 
-    /// Appends the rest to `out`: nothing follows. Another text may begin after it.
-    pub fn finish(&mut self, out: &mut String) {
+    /// Tells `out` the rest: nothing follows. Another text may begin after it.
+    pub fn finish(&mut self, out: &mut impl Sink) {
         self.go_on("", true, out);
         self.walk.before = None;
     }
@@ -73,7 +91,7 @@ impl Masker {
         self.walk.counts.iter().map(|(id, count)| (self.walk.id(*id), *count))
     }
 
-    fn go_on(&mut self, text: &str, ended: bool, out: &mut String) {
+    fn go_on(&mut self, text: &str, ended: bool, out: &mut impl Sink) {
         let walk = &mut self.walk;
         if walk.denied.is_some() {
             return;
@@ -120,40 +138,49 @@ trait Output {
     fn replace(&mut self, end: usize, rule: &Rule, key: &[u8]);
 }
 
-struct Plain<'a> {
+struct Plain<'a, S> {
     text: &'a str,
     at: usize,
-    out: &'a mut String,
+    out: &'a mut S,
 }
 
-impl Output for Plain<'_> {
+impl<S: Sink> Output for Plain<'_, S> {
     fn pass(&mut self, to: usize) {
-        self.out.push_str(&self.text[self.at..to]);
-        self.at = to;
+        if to > self.at {
+            self.out.keep(&self.text[self.at..to]);
+            self.at = to;
+        }
     }
 
     fn replace(&mut self, end: usize, rule: &Rule, key: &[u8]) {
-        rule.replacement.write(&self.text[self.at..end], key, false, self.out);
+        let matched = &self.text[self.at..end];
+        let mut with = String::new();
+        rule.replacement.write(matched, key, false, &mut with);
+        self.out.replace(matched, &with);
         self.at = end;
     }
 }
 
-struct Escaped<'a> {
+struct Escaped<'a, S> {
     inner: &'a Inner,
     cursor: Cursor,
-    out: &'a mut String,
+    out: &'a mut S,
 }
 
-impl Output for Escaped<'_> {
+impl<S: Sink> Output for Escaped<'_, S> {
     fn pass(&mut self, to: usize) {
         let range = self.cursor.pass(self.inner, to);
-        self.out.push_str(&self.inner.source[range]);
+        if !range.is_empty() {
+            self.out.keep(&self.inner.source[range]);
+        }
     }
 
     fn replace(&mut self, end: usize, rule: &Rule, key: &[u8]) {
         let start = self.cursor.decoded;
-        self.cursor.pass(self.inner, end);
-        rule.replacement.write(&self.inner.decoded[start..end], key, true, self.out);
+        let source = self.cursor.pass(self.inner, end);
+        let mut with = String::new();
+        rule.replacement.write(&self.inner.decoded[start..end], key, true, &mut with);
+        self.out.replace(&self.inner.source[source], &with);
     }
 }
 
