@@ -201,7 +201,7 @@ class Patterns:
     def mask(
         self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
     ) -> tuple[str, dict[str, int], str | None]:
-        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it (what follows is cut)."""
+        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it."""
 
 @final
 class Masker:
