@@ -47,6 +47,7 @@ _GENERATE_REQUEST = RequestShape(
     stream="stream",
     streams_by_default=True,
     limits=_LIMITS,
+    token_ids=("context[]",),
 )
 
 _CALLS = "message.tool_calls[].function"
