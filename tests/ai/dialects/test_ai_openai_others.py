@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import anthropic
 import openai
 import pytest
 from ai_asking import SAYS_NO, asked, dialect, outcome
 from ai_samples import exchange
+from google import genai
+from google.genai import errors
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 
 from kube_gateway.ai.dialects import find
@@ -68,6 +71,19 @@ def test_where_no_text_can_answer_the_answer_is_an_error(replay, name, endpoint,
         call(client(replay))
     assert raised.value.code == "kube_gateway_blocked"
     assert len(replay.requests) == 1
+
+
+def test_an_error_about_models_is_understood_by_all_whose_clients_ask_at_the_same_path(replay):
+    models = dialect("openai_models")
+    replay.says(models.error(asked("openai_models", "model"), status=404, reason="model_denied", message=SAYS_NO))
+    with pytest.raises(anthropic.NotFoundError) as of_anthropic:
+        anthropic.Anthropic(base_url=replay.url, api_key="none").models.retrieve("tiny:1b")
+    assert of_anthropic.value.api_message == SAYS_NO
+    google = genai.Client(api_key="none", http_options={"base_url": replay.url})
+    with pytest.raises(errors.ClientError) as of_google:
+        google.models.get(model="tiny:1b")
+    assert of_google.value.message == SAYS_NO
+    assert [find(method, target)[1].name for method, target, _ in replay.requests] == ["model", "model"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
