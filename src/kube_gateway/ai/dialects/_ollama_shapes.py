@@ -1,4 +1,7 @@
-"""Where things are in the bodies of Ollama's own API."""
+"""Where things are in the bodies of Ollama's own API.
+
+`context` of `/api/generate` is no prompt in numbers: it is what the server gave for the last answer, whose texts were seen.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,6 @@ _GENERATE_REQUEST = RequestShape(
     stream="stream",
     streams_by_default=True,
     limits=_LIMITS,
-    token_ids=("context[]",),
 )
 
 _CALLS = "message.tool_calls[].function"
