@@ -9,10 +9,10 @@ import pytest
 from ai_reading import holds
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import cases
 
 from kube_gateway.ai.dialect import Asked, Outcome
 from kube_gateway.ai.dialects import endpoints
+from properties import cases
 
 WORDS = st.text(max_size=8) | st.sampled_from(["0", "1", "17", "-1", "²", "msg_1", "1e3"])
 KEYS = st.lists(st.lists(WORDS, max_size=3).map(tuple), max_size=3).map(tuple)
