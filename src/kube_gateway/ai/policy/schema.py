@@ -29,9 +29,10 @@ class Audit(Base, frozen=True, kw_only=True):
 
 
 class Metrics(Base, frozen=True, kw_only=True):
-    """Figures about calls, for Prometheus and OpenTelemetry."""
+    """Figures about calls. `otlp_endpoint`: where OpenTelemetry's go to by OTLP/HTTP, as `http://collector:4318`."""
 
     enabled: bool = True
+    otlp_endpoint: Annotated[str, Meta(pattern=r"^(https?://[^/\s]+/?)?$", max_length=2048)] = ""
 
 
 class Policy(Base, frozen=True, kw_only=True):
