@@ -6,6 +6,7 @@ All of it is bounded, whatever names of models an application thinks of: see `MO
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import msgspec
 
@@ -14,8 +15,8 @@ MOST_MODELS = 64
 
 OTHER_MODELS = "(other)"
 
-MOST_BUDGETS = 256
-"""Windows of budgets, by budget and model, that are reported and survive a gateway."""
+MOST_BUDGETS = 128
+"""Counters of budgets, by rule and model, that are reported and survive a gateway."""
 
 LARGEST_POLICY = 1024 * 1024
 """Bytes of a policy's text, as many as a ConfigMap holds."""
@@ -33,27 +34,39 @@ class ModelCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     estimated: int = 0
 
 
-class BudgetCount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One window of one budget: `key` names the budget (and the model, where each has its own).
+class BudgetPart(msgspec.Struct, frozen=True, array_like=True):
+    """What was taken from `start` on (seconds since the epoch): tokens, with those that are reserved, and requests."""
 
-    `start` is when the window began, in seconds since the epoch, `seconds` its length. `used` is settled, `reserved` what
-    calls that run may still use; `limit` as the policy has it.
+    start: float
+    tokens: int
+    requests: int
+
+
+class BudgetCount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The counter of one budget or rate, by the name of its rule, and by model where each has its own.
+
+    `window` is in seconds. `tokens` and `requests` are what the rule allows. `used` tokens are settled, `reserved` ones may
+    still be used by calls that run; `made` are requests. `parts` are what another gateway goes on with.
     """
 
-    key: str
-    start: float
-    seconds: float
-    limit: int
+    rule: str
+    model: str = ""
+    kind: Literal["budget", "rate"] = "budget"
+    window: int
+    tokens: int | None = None
+    requests: int | None = None
     used: int = 0
     reserved: int = 0
+    made: int = 0
+    parts: tuple[BudgetPart, ...] = ()
 
 
 class AiReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of AI control in one gateway. `policy` is `policy_name` of the text in force, empty before the first.
 
     `revision` counts policies since the gateway started. `refused` is the name of a policy that this gateway does not
-    understand, and `problem` why. `hits` and `shadow_hits` count matches by rule, `blocked` calls by reason. `masked` counts
-    answers and prompts that were changed.
+    understand, and `problem` why. All counts are since the worker started: `hits` and `shadow_hits` are matches by rule,
+    `blocked` is calls by reason, `changed` calls of which the prompt or the answer was changed.
     """
 
     policy: str = ""
@@ -66,7 +79,7 @@ class AiReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hits: dict[str, int] = {}
     shadow_hits: dict[str, int] = {}
     blocked: dict[str, int] = {}
-    masked: int = 0
+    changed: int = 0
     budgets: tuple[BudgetCount, ...] = ()
 
 

@@ -177,7 +177,7 @@ def _own_port(key: str, text: str) -> int:
     if len(ports) != 1 or ports[0] in RESERVED_PORTS:
         raise InvalidAnnotation(
             f"annotation {ANNOTATION_PREFIX}{key} has the value {text!r}",
-            hint=f"give one port that neither the application nor the gateway has; its own: {', '.join(map(str, RESERVED_PORTS))}",
+            hint="give one port that nobody has, also not the gateway: " + ", ".join(map(str, RESERVED_PORTS)),
         )
     return ports[0]
 
