@@ -18,6 +18,9 @@ OTHER_MODELS = "(other)"
 MOST_BUDGETS = 128
 """Counters of budgets, by rule and model, that are reported and survive a gateway."""
 
+MOST_RULES = 200
+"""Rules whose matches are reported, those with the most."""
+
 LARGEST_POLICY = 1024 * 1024
 """Bytes of a policy's text, as many as a ConfigMap holds."""
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from kube_gateway.ai.budget import Exhausted, Limit, Reservation, Tokens
+from kube_gateway.ai.meters.names import countable
 from kube_gateway.ai.meters.windows import Part, Window
 from kube_gateway.model.ai_report import MOST_BUDGETS, MOST_MODELS, OTHER_MODELS, BudgetCount
 
@@ -81,7 +82,7 @@ class Ledger:
     def _key(self, limit: Limit, model: str) -> _Key:
         if limit.per == "pod":
             return limit.rule, "", limit.kind, limit.window
-        known = self._models.setdefault(limit.rule, set())
+        known, model = self._models.setdefault(limit.rule, set()), countable(model)
         if model not in known:
             # Applications choose names freely: those beyond some number share a counter.
             if len(known) >= MOST_MODELS:

@@ -6,9 +6,9 @@ estimated from the characters that went through, so that budgets hold.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 
-from kube_gateway.ai.dialect import Outcome
+from kube_gateway.ai.dialect import Outcome, Totals
 from kube_gateway.ai.meters.call import Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -22,26 +22,22 @@ def estimated_tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def usage_of(outcome: Outcome, *, beside: Collection[str] = (), prompt_characters: int = 0) -> Usage:
-    """Return what a call has used. `beside`: kinds of tokens that the server counts beside their total, not in it.
+def usage_of(outcome: Outcome, *, totals: Callable[[Mapping[str, int]], Totals], prompt_characters: int = 0) -> Usage:
+    """Return what a call has used. `totals` is the dialect's, as servers differ in what they count into what.
 
     `prompt_characters` are those of the request, for a server that does not say what they came to.
     """
     said = {kind: max(count, 0) for kind, count in outcome.usage.items()}
-    known_input, known_output = "input" in said, "output" in said
-    output = said.get("output", 0)
-    if not known_output:
-        output = estimated_tokens(sum(outcome.characters.get(lane, 0) for lane in _MADE_BY_THE_MODEL))
-    elif "reasoning" in beside:
-        output += said.get("reasoning", 0)
-    given = said.get("input", 0) if known_input else estimated_tokens(prompt_characters)
-    if known_input:
-        given += sum(said.get(kind, 0) for kind in ("cached_input", "cache_creation_input") if kind in beside)
+    sums = totals(said)
+    has_input, has_output = "input" in said, "output" in said
+    written = sum(outcome.characters.get(lane, 0) for lane in _MADE_BY_THE_MODEL)
+    given = sums.input if has_input else estimated_tokens(prompt_characters)
+    output = sums.output if has_output else estimated_tokens(written)
     return Usage(
         input=given,
         output=output,
         cached_input=said.get("cached_input", 0),
         cache_creation_input=said.get("cache_creation_input", 0),
         reasoning=said.get("reasoning", 0),
-        estimated=(not known_input and given > 0) or (not known_output and output > 0),
+        estimated=(not has_input and given > 0) or (not has_output and output > 0),
     )
