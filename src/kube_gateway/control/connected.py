@@ -17,14 +17,15 @@ class ConnectedGateway:
     """A gateway of one generation, connected or not.
 
     `applied` are the settings last sent on this line, `revision` counts them; `policy` is the policy last sent on it.
-    `told_to_leave`: it was, or it said so. `since` is the monotonic time at which it connected or was lost. `version` is
-    what it said it is, empty before that.
+    `budgets` are what it has reported last. `told_to_leave`: it was, or it said so. `since` is the monotonic time at which
+    it connected or was lost. `version` is what it said it is, empty before that.
     """
 
     def __init__(self) -> None:
         self.applied: Settings | None = None
         self.revision = 0
         self.policy: PolicyText | None = None
+        self.budgets: tuple[BudgetCount, ...] = ()
         self.told_to_leave = False
         self.report: messages.Report | None = None
         self.version = ""
@@ -73,7 +74,7 @@ class ConnectedGateway:
         if self.send(message):
             self.revision, self.applied = message.revision, settings
 
-    def use_policy(self, policy: PolicyText, *, budgets: tuple[BudgetCount, ...] = ()) -> None:
+    def use_policy(self, policy: PolicyText, *, budgets: tuple[BudgetCount, ...]) -> None:
         """Send the policy for LLM calls, with what the pod's gateways have counted so far."""
         if self.send(messages.UsePolicy(text=policy.text, source=policy.source, budgets=budgets)):
             self.policy = policy
@@ -86,6 +87,8 @@ class ConnectedGateway:
         """Take a report; true when the state, or the policy in force, changed."""
         changed = self.report is None or _what_counts(self.report) != _what_counts(report)
         self.report = report
+        if report.ai is not None:
+            self.budgets = report.ai.budgets
         if report.state == "draining":
             self.told_to_leave = True
         return changed

@@ -47,19 +47,22 @@ class FiguresServer:
                     _log.warning("cannot accept a connection for figures: %s", error)
                     self._closed.wait(_LOOK_EVERY)
                     continue
-                with self._busy:
-                    threading.Thread(target=self._serve, args=(connection,), daemon=True, name="figures").start()
+                self._busy.acquire()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True, name="figures").start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with self._busy, connection, contextlib.suppress(OSError):
-            connection.settimeout(_WITHIN)
-            head = b""
-            while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD:
-                piece = connection.recv(_LONGEST_HEAD)
-                if not piece:
-                    return
-                head += piece
-            connection.sendall(self._answer(head))
+        try:
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(_WITHIN)
+                head = b""
+                while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD:
+                    piece = connection.recv(_LONGEST_HEAD)
+                    if not piece:
+                        return
+                    head += piece
+                connection.sendall(self._answer(head))
+        finally:
+            self._busy.release()
 
     def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
