@@ -1,7 +1,7 @@
 """One LLM call that has ended, as everything that counts or tells of it sees it.
 
-The engine fills it in once, at the end, from what the client asked for, what the policy made of it and what the filter of the
-answer saw. Nothing of it is content, but for `texts`, which the policy has to ask for.
+The engine fills it in once, at the end, from what the client asked for, what the policy made of it and what the filter of
+the answer saw. Nothing of it is content, but for `texts`, which the policy has to ask for.
 """
 
 from __future__ import annotations
