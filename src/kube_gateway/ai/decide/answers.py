@@ -27,7 +27,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     edits: bool
 
 
-def answer_of(exchange: Exchange, selection: Selection, policy: Policy, *, limit: int | None, hash_key: bytes) -> Answer:
+def answer_of(
+    exchange: Exchange, selection: Selection, policy: Policy, *, limit: int | None, hash_key: bytes
+) -> Answer:
     """Return how the answer is treated. `limit`: tokens that one choice may have, where the gateway has set that."""
     start: dict[str, Any] = {"hash_key": hash_key}
     edits = selection.edits_answers

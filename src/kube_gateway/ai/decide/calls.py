@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from kube_gateway.ai.budget import Tokens
 from kube_gateway.ai.decide.exchange import Exchange
-from kube_gateway.ai.dialect import Operation, Outcome, Reason
+from kube_gateway.ai.dialect import Outcome, Reason
 from kube_gateway.ai.meters.call import Call, Meters, Text, Usage
 from kube_gateway.ai.meters.usage import usage_of
 from kube_gateway.ai.policy.rules import RuleBase
-
-MODEL_IS_USED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings"})
+from kube_gateway.ai.policy.selection import MODEL_IS_USED
+from kube_gateway.ai.shape import LaneName
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +36,10 @@ def call_of(
     blocked: Reason | None = None,
     rule: RuleBase | None = None,
 ) -> Call:
-    """Return the account of a call, and settle what it had reserved. `facts` are the native core's, empty for a refusal."""
+    """Return the account of a call, and settle what it had reserved. `facts` are the native core's, or a refusal's."""
     request = exchange.request
-    usage = _usage(exchange, outcome, facts)
+    refused = "seconds" not in facts
+    usage = None if refused else _usage(exchange, outcome, facts)
     exchange.settle(Tokens(input=usage.input, output=usage.output) if usage is not None else Tokens())
     return Call(
         started=exchange.started,
@@ -82,7 +83,7 @@ def call_of(
 
 
 def _usage(exchange: Exchange, outcome: Outcome, facts: Mapping[str, Any]) -> Usage | None:
-    if not facts or exchange.endpoint.operation not in MODEL_IS_USED:
+    if exchange.endpoint.operation not in MODEL_IS_USED:
         return None
     if facts.get("status", 0) >= 400 and not outcome.usage:
         return None
@@ -91,4 +92,4 @@ def _usage(exchange: Exchange, outcome: Outcome, facts: Mapping[str, Any]) -> Us
 
 def _texts(exchange: Exchange, outcome: Outcome) -> tuple[Text, ...]:
     prompts = [Text(lane=prompt.lane.name, text=prompt.original) for prompt in exchange.prompts]
-    return (*prompts, *(Text(lane=lane, text=text) for lane, text in outcome.texts.items()))
+    return (*prompts, *(Text(lane=cast(LaneName, lane), text=text) for lane, text in outcome.texts.items()))

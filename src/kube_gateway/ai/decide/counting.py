@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kube_gateway.ai.budget import Budgets, Exhausted, Limit, Tokens
 from kube_gateway.ai.decide.exchange import Exchange, Refused
+from kube_gateway.ai.dialect import Reason
 from kube_gateway.ai.meters.usage import estimated_tokens
 from kube_gateway.ai.policy.quantities import seconds_of
 from kube_gateway.ai.policy.rules import BudgetRule, CountingRule
@@ -30,7 +31,7 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
         if rule.mode == "shadow":
             return limit
         exchange.release()
-        reason = "budget_exhausted" if isinstance(rule, BudgetRule) else "rate_limited"
+        reason: Reason = "budget_exhausted" if isinstance(rule, BudgetRule) else "rate_limited"
         raise Refused(rule, reason, message=_said(rule, share), retry_after=share.retry_after)
     exchange.reservations.append(share)
     if rule.mode == "shadow" or share.output is None:

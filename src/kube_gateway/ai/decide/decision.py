@@ -19,7 +19,7 @@ from kube_gateway.ai.policy.compile import Snapshot
 from kube_gateway.ai.policy.rules import RuleBase, ToolsRule
 
 _log = logging.getLogger("ai")
-_FAILED = Reply(
+FAILED = Reply(
     status=500,
     headers=(("content-type", "application/json"), ("x-should-retry", "false")),
     body=b'{"error":{"message":"kube-gateway cannot check this call","type":"server_error","param":null,"code":null}}',
@@ -32,7 +32,18 @@ class Decision:
     `body` is None for the client's own bytes, `response` for an answer that nobody looks at.
     """
 
-    __slots__ = ("_exchange", "_hooks", "_over", "_snapshot", "_told", "body", "reply", "response", "set_headers", "target")
+    __slots__ = (
+        "_exchange",
+        "_hooks",
+        "_over",
+        "_snapshot",
+        "_told",
+        "body",
+        "reply",
+        "response",
+        "set_headers",
+        "target",
+    )
 
     def __init__(self, exchange: Exchange, snapshot: Snapshot, told: Told, *, hooks: tuple[Hook, ...] = ()) -> None:
         self.reply: Reply | None = None
@@ -54,9 +65,15 @@ class Decision:
         try:
             self._ended(_decoded(outcome), facts)
         except Exception as error:
-            _failed(self._exchange, "its end", error)
+            tell_failure(self._exchange, "its end", error)
         finally:
             self._exchange.release()
+
+    def refused(self, rule: RuleBase | None, reason: Reason, facts: Mapping[str, Any]) -> None:
+        """Tell that the request was refused. What the native core says afterwards is not needed any more."""
+        self._over = True
+        call = call_of(self._exchange, self._told, outcome=Outcome(), facts=facts, blocked=reason, rule=rule)
+        self._told.meters.ended(call)
 
     def refuse(self, outcome: bytes) -> Reply:
         """Return what the client gets in the place of an answer in one piece that was denied. Raises nothing."""
@@ -64,8 +81,8 @@ class Decision:
             rule, reason = self._denied(_decoded(outcome))
             return reply_to(self._exchange, Refused(rule, reason), self._snapshot.policy)
         except Exception as error:
-            _failed(self._exchange, "refusing its answer", error)
-            return _FAILED
+            tell_failure(self._exchange, "refusing its answer", error)
+            return FAILED
 
     def ending(self, outcome: bytes) -> bytes:
         """Return what ends a stream that was denied, or cut at its limit. Raises nothing."""
@@ -78,7 +95,7 @@ class Decision:
             message = message_of(rule, reason, self._snapshot.policy)
             return self._exchange.dialect.ending(asked, outcome=seen, reason=reason, message=message)
         except Exception as error:
-            _failed(self._exchange, "ending its answer", error)
+            tell_failure(self._exchange, "ending its answer", error)
             return b""
 
     def _denied(self, outcome: Outcome) -> tuple[RuleBase | None, Reason]:
@@ -123,7 +140,8 @@ def _decoded(outcome: bytes) -> Outcome:
     return msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
 
 
-def _failed(exchange: Exchange, what: str, error: Exception) -> None:
+def tell_failure(exchange: Exchange, what: str, error: Exception) -> None:
+    """Log that our own code failed, and where; nothing of the call."""
     # Not the error's words: they may quote what went through.
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -1,4 +1,4 @@
-"""How many tokens an answer may have, as the request says it: bounded where it says too much, added where it says nothing."""
+"""How many tokens an answer may have, as the request says: less where it says too much, added where it says nothing."""
 
 from __future__ import annotations
 

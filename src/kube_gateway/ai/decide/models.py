@@ -26,69 +26,64 @@ def read_model(exchange: Exchange) -> None:
     if match is not None:
         exchange.requested_model = unquote(match["model"])
     elif (hit := exchange.last("model")) is not None:
-        exchange.requested_model = hit.text
+        exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
     exchange.model = exchange.requested_model
 
 
 def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     """Rename the model. Raises `Refused` for one that is denied."""
     renamings = snapshot.renamings(index)
-    if not renamings and not snapshot.model:
+    if not exchange.requested_model or not (renamings or snapshot.model):
         return
-    # Of a member that occurs twice, who knows which one the server takes.
+    exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)
+    new_names = {exchange.requested_model: exchange.model}
+    prefix = exchange.endpoint.request.model_prefix
+    # Of a member that occurs twice, who knows which one the server takes: each is renamed.
     for found in exchange.found("model"):
-        name = found.hit.text
-        new = name if name == exchange.requested_model else _walk(exchange, renamings, name, count=False)
-        if new != name:
-            _rewrite(exchange, found.number, new)
-    if not exchange.requested_model:
-        return
-    exchange.model = _annotated(exchange, snapshot, renamings, _walk(exchange, renamings, exchange.requested_model))
-    if exchange.model == exchange.requested_model:
-        return
-    exchange.edits["model"] = None
-    for found in exchange.found("model"):
-        if found.hit.text == exchange.requested_model or _in_target(exchange) is not None:
-            _rewrite(exchange, found.number, exchange.model)
-    _rewrite_target(exchange)
+        name = found.hit.text.removeprefix(prefix)
+        if name not in new_names:
+            new_names[name] = _renamed(exchange, snapshot, renamings, name)
+        if new_names[name] != name and exchange.document is not None:
+            head = found.hit.text[: len(found.hit.text) - len(name)]
+            exchange.document.replace_text(found.number, head + new_names[name])
+            exchange.edits["model"] = None
+    if exchange.model != exchange.requested_model:
+        exchange.edits["model"] = None
+        _rewrite_target(exchange)
 
 
-def _walk(exchange: Exchange, renamings: tuple[Renaming, ...], name: str, *, count: bool = True) -> str:
-    asked = name
+def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, ...], asked: str) -> str:
+    name = asked
+    by = ""
+    echo = True
     for renaming in renamings:
         rule = renaming.rule
         if not renaming.applies(name):
             continue
         if not rule.deny and exchange.endpoint.operation not in _RENAMED:
             continue
-        if count:
-            exchange.fired(rule)
+        exchange.fired(rule)
         if rule.mode == "shadow":
             continue
         if rule.deny:
             raise Refused(rule, "model_denied")
         name = renaming.new_name(name)
-        if count and name != asked:
-            exchange.echo = asked if rule.echo == "requested" else None
-            exchange.remarks.append(f"model {shown(asked)} -> {shown(name)} (rule {rule.name})")
+        by, echo = f"rule {rule.name}", rule.echo == "requested"
+    if snapshot.model and name != snapshot.model and exchange.endpoint.operation in _ANNOTATED:
+        _check_annotated(exchange, renamings, snapshot.model)
+        name, by, echo = snapshot.model, "annotation ai-model", True
+    if name != asked:
+        exchange.remarks.append(f"model {shown(asked)} -> {shown(name)} ({by})")
+        if asked == exchange.requested_model:
+            exchange.echo = asked if echo else None
     return name
 
 
-def _annotated(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, ...], name: str) -> str:
-    if not snapshot.model or name == snapshot.model or exchange.endpoint.operation not in _ANNOTATED:
-        return name
+def _check_annotated(exchange: Exchange, renamings: tuple[Renaming, ...], model: str) -> None:
     for renaming in renamings:
-        if renaming.rule.deny and renaming.rule.mode == "enforce" and renaming.applies(snapshot.model):
+        if renaming.rule.deny and renaming.rule.mode == "enforce" and renaming.applies(model):
             exchange.fired(renaming.rule)
             raise Refused(renaming.rule, "model_denied")
-    exchange.echo = exchange.requested_model
-    exchange.remarks.append(f"model {shown(name)} -> {shown(snapshot.model)} (annotation ai-model)")
-    return snapshot.model
-
-
-def _rewrite(exchange: Exchange, number: int, name: str) -> None:
-    if exchange.document is not None:
-        exchange.document.replace_text(number, name)
 
 
 def _rewrite_target(exchange: Exchange) -> None:

@@ -39,6 +39,7 @@ What = Literal[
     "tool_name",
     "tools",
     "tool_choice",
+    "token_id",
 ]
 
 
@@ -91,6 +92,8 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
     for lane in shape.lanes:
         if lane.name != "tool_definition" or definitions:
             yield Wanted(what="lane", path=lane.path, lane=lane)
+    if any(_texts(rules)):
+        yield from (Wanted(what="token_id", path=path, scalar=True) for path in shape.token_ids)
     if any(isinstance(rule, LimitRule | BudgetRule | RateRule) for rule in rules):
         yield from _limits(shape)
     if any(isinstance(rule, SizeRule) and rule.max_messages is not None for rule in rules):

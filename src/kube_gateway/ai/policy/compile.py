@@ -81,9 +81,7 @@ class Snapshot:
     def select(self, index: int, *, model: str) -> Selection:
         """Return what applies to calls of an endpoint that go to `model`."""
         rules = tuple(
-            rule
-            for rule in self._by_endpoint[index]
-            if not rule.when.models or matches_any(rule.when.models, model)
+            rule for rule in self._by_endpoint[index] if not rule.when.models or matches_any(rule.when.models, model)
         )
         key = (index, tuple(rule.name for rule in rules))
         with self._lock:
@@ -119,9 +117,7 @@ class Snapshot:
 def names(served: _Served, glob: str) -> bool:
     """Return whether a glob of a policy is about this endpoint: by operation, dialect, or dialect and name."""
     dialect, endpoint = served
-    return any(
-        matches(glob, name) for name in (endpoint.operation, dialect.name, f"{dialect.name}/{endpoint.name}")
-    )
+    return any(matches(glob, name) for name in (endpoint.operation, dialect.name, f"{dialect.name}/{endpoint.name}"))
 
 
 def _about(rule: Rule, served: _Served) -> bool:

@@ -1,4 +1,4 @@
-"""Globs for names of models, tools and endpoints: `*`, `?` and `[...]`, for the whole name, in the case they are written."""
+"""Globs for names of models, tools and endpoints: `*`, `?` and `[...]`, for whole names, in the case they are written."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from kube_gateway import _native
-from kube_gateway.ai.dialect import Endpoint
+from kube_gateway.ai.dialect import Endpoint, Operation
 from kube_gateway.ai.hooks import Hook
 from kube_gateway.ai.policy.globs import native_regex
 from kube_gateway.ai.policy.rules import (
@@ -28,6 +28,9 @@ from kube_gateway.ai.policy.rules import (
     lanes_of,
 )
 from kube_gateway.ai.shape import LaneName, ResponseShape
+
+MODEL_IS_USED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings"})
+"""What costs tokens; other calls are not counted against budgets and rates."""
 
 _T = TypeVar("_T")
 _Compile = Callable[[Sequence[TextRule]], _native.Patterns]
@@ -50,10 +53,12 @@ class Selection:
         self.limits = tuple(rule for rule in rules if isinstance(rule, LimitRule))
         self.tools = tuple(rule for rule in rules if isinstance(rule, ToolsRule))
         self.counting: tuple[CountingRule, ...] = tuple(
-            rule for rule in rules if isinstance(rule, BudgetRule | RateRule)
+            rule for rule in rules if isinstance(rule, BudgetRule | RateRule) and endpoint.operation in MODEL_IS_USED
         )
         self.hooks = tuple(hooks[rule.name] for rule in rules if isinstance(rule, HookRule))
-        self._texts = tuple(rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule))
+        self._texts = tuple(
+            rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule)
+        )
         request_lanes = {lane.name for lane in endpoint.request.lanes}
         self.prompt = {lane: self._matchers(lane, patterns) for lane in request_lanes if self._of(lane)}
         shapes = [endpoint.response, *([endpoint.stream] if endpoint.stream is not None else [])]
@@ -90,9 +95,7 @@ class Selection:
         rules = self._of(lane)
         enforced = [rule for rule in rules if rule.mode == "enforce"]
         shadow = [rule for rule in rules if rule.mode == "shadow"]
-        return Matchers(
-            enforced=patterns(enforced) if enforced else None, shadow=patterns(shadow) if shadow else None
-        )
+        return Matchers(enforced=patterns(enforced) if enforced else None, shadow=patterns(shadow) if shadow else None)
 
 
 def answer_shape(endpoint: Endpoint, *, streaming: bool) -> ResponseShape:
