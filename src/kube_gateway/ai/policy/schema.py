@@ -39,9 +39,9 @@ class Policy(Base, frozen=True, kw_only=True):
     """What applies to the LLM calls of a pod. An empty one changes nothing.
 
     `body_limit`: larger requests are refused. `on_invalid`: what happens to a request that is no JSON; `on_failure`: when
-    the gateway itself fails at a request; without a word, `block` if there is a rule in force. `on_numeric_prompt`: what happens
-    to a prompt in numbers of tokens, where a rule in force is about its text. `ask_usage`: streams are asked to tell their
-    usage, and the client does not see that they were.
+    the gateway itself fails at a request; without a word, `block` if there is a rule in force. `on_numeric_prompt`: what
+    happens to a prompt in numbers of tokens, where a rule in force is about its text. `ask_usage`: streams are asked to
+    tell their usage, and the client does not see that they were.
     """
 
     version: Literal[1]
