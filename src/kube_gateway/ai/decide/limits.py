@@ -12,6 +12,8 @@ from kube_gateway.ai.policy.selection import Selection
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _ENDLESS = 10**18
+_LEAST_BELOW = 1024
+"""Anthropic takes no smaller budget for thinking (API reference, "thinking.budget_tokens")."""
 
 
 def asked_limit(exchange: Exchange) -> int | None:
@@ -58,10 +60,20 @@ def write_limit(exchange: Exchange, limit: int) -> None:
         written = True
     if not written:
         _insert(exchange, document, raw)
-    for found in exchange.found("below"):
-        value = _value(found.hit)
-        if value is not None and value >= limit:
-            document.replace_raw(found.number, str(max(limit - 1, 0)).encode())
+    _keep_below(exchange, document, limit)
+
+
+def _keep_below(exchange: Exchange, document: _native.Document, limit: int) -> None:
+    """Lower what has to be less than the limit, or take it out with the object around it where too little is left."""
+    values = [(found, _value(found.hit)) for found in exchange.found("below")]
+    if not any(value is not None and value >= limit for _, value in values):
+        return
+    if limit > _LEAST_BELOW:
+        for found, _ in values:
+            document.replace_raw(found.number, str(limit - 1).encode())
+        return
+    for found in exchange.found("below_parent"):
+        document.remove(found.number)
 
 
 def _insert(exchange: Exchange, document: _native.Document, raw: bytes) -> None:

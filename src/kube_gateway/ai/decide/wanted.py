@@ -33,6 +33,7 @@ What = Literal[
     "limit",
     "limit_parent",
     "below",
+    "below_parent",
     "lane",
     "message",
     "tool",
@@ -58,7 +59,8 @@ class Places:
 
     def __init__(self, shape: RequestShape, rules: Sequence[Rule]) -> None:
         self.wanted = tuple(_wanted(shape, rules))
-        self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]))
+        # Servers in Go take names of members in any case: a rule must not be avoided by an upper-case letter.
+        self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]), ignore_case=True)
 
     def scan(self, body: bytes) -> _native.Document:
         """Return the document. Raises `ValueError` for what is no JSON."""
@@ -67,7 +69,8 @@ class Places:
 
 def _entry(wanted: Wanted) -> dict[str, object]:
     if wanted.lane is not None:
-        return {**msgspec.to_builtins(wanted.lane), "name": wanted.lane.name}
+        when = msgspec.to_builtins(wanted.lane.when)
+        return {"name": wanted.lane.name, "path": wanted.path, "when": when, "deep": wanted.lane.deep}
     entry: dict[str, object] = {"name": wanted.what, "path": wanted.path}
     if wanted.scalar:
         entry["scalar"] = True
@@ -113,7 +116,9 @@ def _limits(shape: RequestShape) -> Iterator[Wanted]:
     parents = dict.fromkeys(parent for path in shape.limits for parent in parents_of(path))
     yield from (Wanted(what="limit_parent", path=path, any=True) for path in parents)
     yield from (Wanted(what="limit", path=path, scalar=True) for path in shape.limits)
-    yield from (Wanted(what="below", path=path, scalar=True) for path in shape.below_limit)
+    for path in shape.below_limit:
+        yield from (Wanted(what="below_parent", path=parent, any=True) for parent in parents_of(path)[-1:])
+        yield Wanted(what="below", path=path, scalar=True)
 
 
 def parents_of(path: str) -> list[str]:

@@ -13,7 +13,7 @@ from kube_gateway import _native
 from kube_gateway.ai.dialect import Dialect, Endpoint
 from kube_gateway.ai.hooks import Hook, load_hook
 from kube_gateway.ai.policy.globs import matches, matches_any
-from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of
+from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of, reason_of
 from kube_gateway.ai.policy.renaming import Renaming, renaming
 from kube_gateway.ai.policy.rules import (
     DetectRule,
@@ -131,5 +131,4 @@ def _check_tools(rule: ToolsRule, *, at: str) -> None:
         try:
             _native.Patterns(b'[{"id":"regex","regex":' + _native.quote(regex) + b"}]")
         except ValueError as error:
-            reason = str(error).removeprefix("regex: ")
-            raise PolicyError(f"{at}.arguments[{index}].{field}: {reason}") from None
+            raise PolicyError(f"{at}.arguments[{index}].{field}: {reason_of(error)}") from None

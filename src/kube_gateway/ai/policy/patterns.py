@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -56,9 +57,8 @@ def fields_of(rule: TextRule) -> Iterator[tuple[str, Pattern]]:
 def _detected(rule: DetectRule) -> Iterator[tuple[str, Pattern]]:
     for index, name in enumerate(rule.detectors):
         replacement = rule.replacement.replace("{detector}", name)
-        for pattern in DETECTORS[name].patterns:
-            changed = msgspec.structs.replace(pattern, id=rule.name, action=rule.action, replacement=replacement)
-            yield f"detectors[{index}]", changed
+        pattern = DETECTORS[name].pattern(id=rule.name, action=rule.action, replacement=replacement)
+        yield f"detectors[{index}]", pattern
 
 
 def compiled(patterns: Sequence[Pattern]) -> _native.Patterns:
@@ -79,9 +79,13 @@ def checked(rule: TextRule, *, at: str) -> _native.Patterns:
             try:
                 compiled([pattern])
             except ValueError as cause:
-                reason = str(cause).removeprefix(f"{rule.name}: ")
-                raise PolicyError(f"{at}.{field}: {reason}", hint=_SYNTAX) from None
+                raise PolicyError(f"{at}.{field}: {reason_of(cause)}", hint=_SYNTAX) from None
         raise PolicyError(f"{at}: all patterns together: {error}", hint="make several rules of it") from None
+
+
+def reason_of(error: ValueError | str) -> str:
+    """Return what the native core says of a pattern, without the pattern's id."""
+    return re.sub(r'^pattern "[^"]*": ', "", str(error))
 
 
 _SYNTAX = "the syntax is that of Rust's regex crate: no look-around, no back-references"

@@ -10,7 +10,7 @@ import msgspec
 from kube_gateway import _native
 from kube_gateway.ai.pattern import Pattern
 from kube_gateway.ai.policy.globs import MOST_CHARACTERS, matches
-from kube_gateway.ai.policy.patterns import compiled
+from kube_gateway.ai.policy.patterns import compiled, reason_of
 from kube_gateway.ai.policy.rules import ModelRule
 from kube_gateway.ai.policy.text import PolicyError
 
@@ -48,5 +48,5 @@ def renaming(rule: ModelRule, *, at: str) -> Renaming:
         new = rule.to or ""
         renamed = compiled([Pattern(id=rule.name, regex=rule.regex, replacement=new, expand=True)])
     except ValueError as error:
-        raise PolicyError(f"{at}.regex: {str(error).removeprefix(f'{rule.name}: ')}") from None
+        raise PolicyError(f"{at}.regex: {reason_of(error)}") from None
     return Renaming(rule=rule, whole=whole, renamed=renamed)
