@@ -9,6 +9,7 @@ pub mod edits;
 pub mod escape;
 pub mod finder;
 pub mod frames;
+mod groups;
 mod inner;
 pub mod json;
 pub mod masker;
