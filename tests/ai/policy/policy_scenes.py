@@ -67,14 +67,15 @@ class Scene:
 
     def request(self, method: str, target: str, body: bytes | str | dict = b"", **more) -> RecordedRequest:
         path = target.partition("?")[0]
-        for index, (wanted, pattern) in enumerate(self.engine.endpoints):
-            if wanted == method and re.search(pattern, path):
-                break
-        else:
-            raise AssertionError(f"{method} {target} is no LLM call")
+        found = [
+            index
+            for index, (wanted, pattern) in enumerate(self.engine.endpoints)
+            if wanted == method and re.search(pattern, path)
+        ]
+        assert found, f"{method} {target} is no LLM call"
         raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
         return RecordedRequest(
-            endpoint=index, method=method, target=target, body=raw, connection=7, destination="10.0.0.9:80", **more
+            endpoint=found[0], method=method, target=target, body=raw, connection=7, destination="10.0.0.9:80", **more
         )
 
     def decide(self, method: str, target: str, body: bytes | str | dict = b"", **more) -> Decision:
@@ -103,7 +104,7 @@ def end(decision: Decision, outcome: dict | None = None, **facts) -> None:
 
 def play(text: str) -> None:
     """Run a play-book."""
-    head, _, lines = text.partition("\n>>")
+    head, _, lines = f"\n{text}".partition("\n>>")
     scene = Scene(head)
     decision: Decision | None = None
     body = b""
