@@ -70,6 +70,7 @@ class Engine:
             (endpoint.method, f"(?:{endpoint.pattern})$") for _, endpoint in self._snapshot.served
         ]
         self.body_limit = size_of(policy.body_limit)
+        self.served = self._snapshot.served
 
     def decide(self, request: LlmRequest) -> Decision:
         """Decide on a request; raises nothing."""
