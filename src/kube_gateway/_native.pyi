@@ -98,7 +98,7 @@ class Core:
     def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
     def configure(self, *, mode: str, debug: bool) -> None:
-        """`mode` is `off`, `permissive` or `strict`."""
+        """`mode` is `none` (no tunnels at all), `off` (tunnels without TLS), `permissive` or `strict`."""
     def listen(self, kind: str, socket: int) -> None:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
     def stop_listening(self, kind: str) -> None:
@@ -116,6 +116,9 @@ class Core:
         """Whether the watcher can answer: nobody waits for one that is away."""
     def remember_enrolled(self, addresses: list[str]) -> None:
         """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
+    def set_policy(self, engine: object | None) -> None:
+        """Have LLM calls pass this engine (`kube_gateway.ai.engine.Engine`) from the next request on; None: leave the calls
+        of new connections alone."""
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:

@@ -22,7 +22,7 @@ from kube_gateway.watcher.summary import PodSummary
 State = Literal[
     "encrypting", "off", "starting", "problem", "died", "unknown", "leaving", "left", "waiting", "not enrolled"
 ]
-Mode = Literal["permissive", "strict", "off", ""]
+Mode = Literal["permissive", "strict", "off", "none", ""]
 
 PRIVILEGED_HINT = "kube-gateway install -- --privileged=when-needed | kubectl apply -f -"
 

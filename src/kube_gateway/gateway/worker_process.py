@@ -125,6 +125,14 @@ def mode_message(settings: Settings) -> messages.SetMode:
     return messages.SetMode(mode=settings.encryption, debug=settings.debug)
 
 
+def spelled(settings: Settings) -> str:
+    """The settings as the log has them."""
+    if not settings.ai:
+        return f"encryption {settings.encryption}"
+    to = f", all to the model {settings.ai_model}" if settings.ai_model else ""
+    return f"encryption {settings.encryption}, LLM calls pass a policy{to}"
+
+
 def _environment() -> dict[str, str]:
     """What Python needs to find itself; nothing else is the worker's business."""
     kept = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG")
