@@ -2,6 +2,7 @@
 
 mod core;
 mod hooks;
+mod policy;
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -73,6 +74,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<core::Core>()?;
     module.add_class::<hooks::Hooks>()?;
+    module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
