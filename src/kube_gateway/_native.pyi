@@ -1,12 +1,20 @@
 """The native core: eBPF hooks, tunnel and relay, socket diagnostics. See `native/` for the Rust side."""
 
+from collections.abc import Callable, Mapping
 from typing import Self, final
 
 __all__ = [
     "Core",
+    "Document",
+    "FilterPlan",
+    "Finder",
+    "Hit",
     "Hooks",
     "LlmRequest",
+    "Masker",
     "NativeError",
+    "Patterns",
+    "StreamFilter",
     "connections",
     "create_key_and_request",
     "destroy_connections",
@@ -15,6 +23,7 @@ __all__ = [
     "hooks_layout",
     "mount_cgroups",
     "open_cgroup_by_id",
+    "quote",
     "read_certificate",
     "remove_hooks",
     "unmount_cgroups",
@@ -165,3 +174,144 @@ def connections() -> bytes:
 
 def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""
+
+def quote(text: str) -> bytes:
+    """`text` as a JSON string, with its quotes. Non-ASCII characters stay as they are."""
+
+@final
+class Hit:
+    """A value that a `Finder` has found. `start` and `end` are bytes of the body, with the quotes of a string."""
+
+    name: str
+    index: int
+    start: int
+    end: int
+    kind: str
+
+    @property
+    def text(self) -> str:
+        """A string without its escapes (half of a surrogate pair as U+FFFD), any other value as it is written."""
+
+@final
+class Finder:
+    """Finds values in JSON documents by their paths, see `kube_gateway.ai.shape`."""
+
+    def __new__(cls, wanted: bytes, *, ignore_case: bool = False) -> Self:
+        """`wanted` is a JSON list of objects with `name`, `path` and, if wanted, `when` and `deep` of a `Lane`; `scalar`:
+        not only strings but also numbers, true, false and null; `any`: also arrays and objects. `ignore_case`: names of
+        members in any case, as Go's readers take them. Raises ValueError."""
+    def scan(self, body: bytes) -> Document:
+        """Read a body strictly by RFC 8259, to a depth of 512. Raises ValueError `not JSON: <what> at byte N`."""
+
+@final
+class Document:
+    """A JSON document whose values of interest are known and can be changed. All other bytes stay as they are."""
+
+    @property
+    def hits(self) -> list[Hit]:
+        """In the order of the document; duplicate members are hits of their own."""
+    def replace_text(self, hit: int, text: str) -> None:
+        """Have a string say `text`. What old and new text begin and end with stays as it is written."""
+    def replace_raw(self, hit: int, raw: bytes) -> None:
+        """Put JSON into the place of a value."""
+    def remove(self, hit: int) -> None:
+        """Take a member (its name too) or an element out. Raises ValueError for the document itself."""
+    def insert(self, path: str, key: str, raw: bytes) -> None:
+        """Add a last member to the object at `path` (empty: the document). Raises ValueError if there is none."""
+    def apply(self) -> bytes:
+        """The body with all changes; the very object that was scanned if there are none. Of several changes of one value
+        the last holds, of nested values the outer one."""
+
+@final
+class Patterns:
+    """Patterns in text, compiled once and shared by everything that searches with them."""
+
+    def __new__(cls, patterns: bytes) -> Self:
+        """Compile a JSON list of `kube_gateway.ai.pattern.Pattern`. Raises ValueError that names the pattern."""
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed but slow, one sentence a pattern."""
+    @property
+    def memory(self) -> int:
+        """What the compiled form takes, in bytes, about."""
+    def masker(self, *, escaped: bool = False, hash_key: bytes | None = None) -> Masker:
+        """A search through one text that arrives in pieces. `escaped`: the text is the source of a JSON document; patterns
+        see what its escapes stand for, and replacements are escaped. `hash_key` is for replacements with `{hash}`."""
+    def mask(
+        self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
+    ) -> tuple[str, dict[str, int], str | None]:
+        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it."""
+
+@final
+class Masker:
+    """Masks one text piece by piece, exactly as if it were whole. Made by `Patterns.masker`."""
+
+    def feed(self, text: str) -> str:
+        """What is certain after this piece; after a denial nothing."""
+    def finish(self) -> str:
+        """The rest: nothing follows."""
+    @property
+    def matches(self) -> dict[str, int]:
+        """Matches by id of pattern, the denied one included."""
+    @property
+    def denied(self) -> str | None:
+        """The id of the pattern that ended the text."""
+    @property
+    def held(self) -> int:
+        """How many characters are held back: from the first place on where a pattern may still come to match."""
+
+@final
+class FilterPlan:
+    """How the answers to one kind of request are filtered. Compiled once, used for all of them, by any thread."""
+
+    def __new__(
+        cls,
+        shape: bytes,
+        *,
+        patterns: Mapping[str, Patterns] | None = None,
+        shadow: Mapping[str, Patterns] | None = None,
+        tools: bytes | None = None,
+    ) -> Self:
+        """`shape` is the JSON of a `kube_gateway.ai.shape.ResponseShape`; `patterns` and `shadow` (counted, nothing is
+        changed) are by the name of the lane.
+
+        `tools` is a JSON list of rules `{"id", "name", "arguments": [{"path", "regex", "allow"}], "allow", "shadow"}`. The
+        first that applies to a call decides: the regular expression `name` is the whole name, and there are no `arguments`
+        or one of the regular expressions is found in a value at its path; then the `allow` of that argument, if it has one,
+        takes the place of the rule's. Where none applies the call is allowed. Of arguments that are no JSON, rules that
+        would deny apply and others do not. Raises ValueError."""
+    def start(
+        self,
+        *,
+        framing: str,
+        model: str | None = None,
+        strip_usage: bool = False,
+        most_output: int | None = None,
+        hash_key: bytes = b"",
+        collect: int = 0,
+        strict: bool = False,
+        transform: Callable[[str, str, str, bool], str | None] | None = None,
+    ) -> StreamFilter:
+        """Filter one answer, framed as `sse`, `ndjson`, `array` or `whole`.
+
+        `model`: put in the place of all names of the model. `strip_usage`: usage was asked for by the gateway and is
+        taken out again. `most_output`: tokens of output (by usage, else a quarter of the code points) from which on a
+        stream is cut. `hash_key`: for replacements with `{hash}`. `collect`: bytes of text to keep of each lane, as
+        sent. `strict`: an event that is no JSON, or is longer than 8 MiB (64 MiB for `whole`), ends the answer, as
+        `unreadable`; else it passes. `transform` is called with lane, key (parts joined by dots), text and whether
+        that is the last of it; what it returns is sent; None or an exception (which goes to `sys.unraisablehook`)
+        ends the answer, as `transform`."""
+
+@final
+class StreamFilter:
+    """The filter of one answer. Memory is bounded by one event and what patterns hold back."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has arrived, return what may go on."""
+    def finish(self) -> bytes:
+        """The answer has ended: return the rest."""
+    @property
+    def ended(self) -> bool:
+        """Whether a rule or the limit has ended the answer. What else arrives is dropped."""
+    def outcome(self) -> bytes:
+        """A `kube_gateway.ai.dialect.Outcome` as JSON; may be asked for at any time."""

@@ -1,7 +1,11 @@
 //! The Python module. Everything behind it knows no Python.
 
+mod answers;
 mod core;
+pub(crate) mod filter;
 mod hooks;
+mod json;
+mod patterns;
 mod policy;
 
 use pyo3::create_exception;
@@ -73,7 +77,15 @@ fn destroy_connections(cookies: Vec<u64>) -> PyResult<usize> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<core::Core>()?;
+    module.add_class::<filter::FilterPlan>()?;
+    module.add_class::<filter::StreamFilter>()?;
     module.add_class::<hooks::Hooks>()?;
+    module.add_class::<json::Document>()?;
+    module.add_class::<json::Finder>()?;
+    module.add_class::<json::Hit>()?;
+    module.add_function(wrap_pyfunction!(json::quote, module)?)?;
+    module.add_class::<patterns::Masker>()?;
+    module.add_class::<patterns::Patterns>()?;
     module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;

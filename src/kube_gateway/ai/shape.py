@@ -33,20 +33,23 @@ class When(_Part, frozen=True):
     """Holds if a value at `path` is one of `any_of`: a string as text, a number, `true` or `false` as it is written.
 
     Without `any_of`: if it is there and neither null, false nor empty. For each `[]` that both paths begin with, the same
-    element is meant. `or_absent`: also if there is no such member.
+    element is meant. `or_absent`: also if there is no such member. `negated`: holds exactly if it would not without.
     """
 
     path: str
     any_of: tuple[str, ...] = ()
     or_absent: bool = False
+    negated: bool = False
 
 
 class Lane(_Part, frozen=True):
     """Text of one kind, in the strings at `path`.
 
     `deep`: every string below `path`, whatever its type (arguments that are an object). `key`, in streams: what tells the
-    pieces of one text from those of another (choice, content part, tool call). `complete`: the text is whole where it
-    stands, not a piece of a text that other events continue. `escaped`: the text is the source of a JSON document.
+    pieces of one text from those of another (choice, content part, tool call). `begins`: a member that is there only at the
+    start of a text, such as a tool call's id: another value under the same `key` begins a new text. `complete`: the text
+    is whole where it stands, not a piece of a text that other events continue. `copy`: complete, and repeats text that
+    was sent in pieces: masked as that was, not counted once more. `escaped`: the text is the source of a JSON document.
     `immutable`: counted, never changed.
     """
 
@@ -55,7 +58,9 @@ class Lane(_Part, frozen=True):
     when: tuple[When, ...] = ()
     key: tuple[str, ...] = ()
     deep: bool = False
+    begins: str | None = None
     complete: bool = False
+    copy: bool = False
     escaped: bool = False
     immutable: bool = False
 
@@ -71,13 +76,19 @@ class End(_Part, frozen=True):
 
 
 class ToolCall(_Part, frozen=True):
-    """A call of a tool by the model: where its name and its arguments are, with the same `key` in streams."""
+    """A call of a tool by the model: where its name and its arguments are, with the same `key` and `begins` in streams.
+
+    They may be in different events; `when` holds for both. `copy`: repeats a call, and is of use only where that was not
+    seen before.
+    """
 
     name: str
     arguments: str
     when: tuple[When, ...] = ()
     key: tuple[str, ...] = ()
+    begins: str | None = None
     deep: bool = False
+    copy: bool = False
 
 
 class ResponseShape(_Part, frozen=True):
@@ -87,7 +98,8 @@ class ResponseShape(_Part, frozen=True):
     `cache_creation_input`, `reasoning`); the last number seen counts. `usage_event`: the event that is there only because
     usage was asked for. `usage_members`: members of other events that are there only because of that, while null.
     `finish`: why a choice ended. `captured`: other members to remember by name, the last seen (`id`, `created`).
-    `sequence`: number of an event that grows by one. `scrub`: members taken out of an event whose text was changed.
+    `sequence`: number of an event that grows by one. `scrub`: members taken out of an event whose text was changed,
+    `scrub_after`: also out of every event after that. `once`: members that an extra event does not repeat (role, name).
     `error`: an event of this kind reports a failure. `last`: data of an event that ends the stream and is not JSON.
     """
 
@@ -102,6 +114,8 @@ class ResponseShape(_Part, frozen=True):
     captured: dict[str, str] = {}
     sequence: str | None = None
     scrub: tuple[str, ...] = ()
+    scrub_after: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
     error: tuple[When, ...] = ()
     last: str | None = None
 
@@ -109,19 +123,28 @@ class ResponseShape(_Part, frozen=True):
 class RequestShape(_Part, frozen=True):
     """The body of a request. `model`, `stream` and the rest are paths.
 
-    `limits`: the members that bound the answer's tokens, the one to add where there is none first; `limit_parent` is the
-    object that it goes to (empty: the top). `model_in_target`: the model is in the request target instead, see
-    `Endpoint.pattern`. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`: the member that
-    asks for usage on a stream, set to true. `choices`: how many answers are asked for.
+    `limits`: the members that bound the answer's tokens, the one to add where there is none first, with the objects around
+    it where they are not there either. `below_limit`: numbers that must stay below it. `model_in_target`: the model is in
+    the request target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without
+    `stream`, the answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`:
+    how many answers are asked for. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them;
+    `tool_choice`: members that make no sense once no tool is left. `tool_names`: of one element, the first that is there
+    counts. `token_ids`: numbers that stand for text, which no rule for text can read. `model_prefix`: what stands before
+    the name at `model`.
     """
 
     lanes: tuple[Lane, ...] = ()
     model: str | None = None
+    model_prefix: str = ""
     model_in_target: bool = False
     stream: str | None = None
     streams_by_default: bool = False
     limits: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     tool_names: tuple[str, ...] = ()
+    tool_choice: tuple[str, ...] = ()
+    below_limit: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    token_ids: tuple[str, ...] = ()
     usage_option: tuple[str, str] | None = None
     choices: str | None = None

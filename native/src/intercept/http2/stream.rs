@@ -100,8 +100,12 @@ impl Stream {
         body: &mut RecvStream,
         responder: &mut Responder,
     ) -> Result<(), Reason> {
-        let (answer, mut to) = self.send(request, first.is_empty() && body.is_end_stream()).await?;
+        let is_complete = first.is_empty() && body.is_end_stream();
+        let (answer, mut to) = self.send(request, is_complete).await?;
         let up = async {
+            if is_complete {
+                return Ok(());
+            }
             for data in first {
                 message::send(&mut to, data).await?;
             }

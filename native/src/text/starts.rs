@@ -1,0 +1,106 @@
+//! Where a match can begin, by two bytes: the one before and the first. Text in which nothing begins is passed at the
+//! speed of one look-up a byte, or of memchr where all matches begin with one of at most three bytes.
+
+use super::automaton::{Automaton, BEFORE, KINDS, kind_of};
+
+const ROW: usize = 256 / 64;
+
+pub(super) struct Starts {
+    /// Which automata, by what is before and the first byte.
+    automata: Box<[[Mask; 256]; KINDS]>,
+    /// Whether any, by the byte before and the first byte.
+    pairs: Box<[u64; 256 * ROW]>,
+    few: Option<Few>,
+}
+
+/// A bit for each automaton; the last one stands for all that are left.
+type Mask = u64;
+const LAST: usize = Mask::BITS as usize - 1;
+
+#[derive(Clone, Copy)]
+enum Few {
+    One(u8),
+    Two(u8, u8),
+    Three(u8, u8, u8),
+}
+
+impl Starts {
+    pub(super) fn of(automata: &[Automaton]) -> Self {
+        let mut by_kind = Box::new([[0; 256]; KINDS]);
+        for (masks, before) in by_kind.iter_mut().zip(BEFORE) {
+            for (first, mask) in (0..=255).zip(masks) {
+                let beginning = automata.iter().enumerate().filter(|(_, automaton)| automaton.begins(before, first));
+                *mask = beginning.fold(0, |mask, (number, _)| mask | 1 << number.min(LAST));
+            }
+        }
+        let mut pairs = Box::new([0; 256 * ROW]);
+        for (before, row) in (0..=255).zip(pairs.chunks_exact_mut(ROW)) {
+            for (first, mask) in by_kind[kind_of(Some(before))].iter().enumerate() {
+                row[first / 64] |= u64::from(*mask != 0) << (first % 64);
+            }
+        }
+        let few = Few::of((0..=255).filter(|first| by_kind.iter().any(|masks| masks[usize::from(*first)] != 0)));
+        Self { automata: by_kind, pairs, few }
+    }
+
+    /// The numbers of the automata, of so many, in which a match can begin with the byte `first`.
+    pub(super) fn automata(&self, before: Option<u8>, first: u8, count: usize) -> impl Iterator<Item = usize> {
+        let mask = self.automata[kind_of(before)][usize::from(first)];
+        (0..count).filter(move |number| mask >> (*number).min(LAST) & 1 != 0)
+    }
+
+    /// The first place from `at` on where a match can begin, or the length of `text`. `before` is the byte before `at`.
+    pub(super) fn next(&self, text: &[u8], mut at: usize, mut before: Option<u8>) -> usize {
+        loop {
+            at = match self.few {
+                Some(few) => match few.find(&text[at..]) {
+                    Some(0) => at,
+                    Some(distance) => {
+                        before = Some(text[at + distance - 1]);
+                        at + distance
+                    }
+                    None => return text.len(),
+                },
+                None => at,
+            };
+            let Some(first) = text.get(at).copied() else { return text.len() };
+            if self.automata[kind_of(before)][usize::from(first)] != 0 {
+                return at;
+            }
+            if self.few.is_none() {
+                return self.next_of_many(text, at + 1);
+            }
+            before = Some(first);
+            at += 1;
+        }
+    }
+
+    fn next_of_many(&self, text: &[u8], from: usize) -> usize {
+        let pairs = text[from - 1..].windows(2);
+        let mut found = pairs.enumerate().filter(|(_, pair)| bit(&self.pairs[usize::from(pair[0]) * ROW..], pair[1]));
+        found.next().map_or(text.len(), |(distance, _)| from + distance)
+    }
+}
+
+fn bit(row: &[u64], index: u8) -> bool {
+    row[usize::from(index / 64)] >> (index % 64) & 1 != 0
+}
+
+impl Few {
+    fn of(firsts: impl Iterator<Item = u8>) -> Option<Self> {
+        match firsts.take(4).collect::<Vec<_>>()[..] {
+            [one] => Some(Self::One(one)),
+            [one, two] => Some(Self::Two(one, two)),
+            [one, two, three] => Some(Self::Three(one, two, three)),
+            _ => None,
+        }
+    }
+
+    fn find(self, text: &[u8]) -> Option<usize> {
+        match self {
+            Self::One(one) => memchr::memchr(one, text),
+            Self::Two(one, two) => memchr::memchr2(one, two, text),
+            Self::Three(one, two, three) => memchr::memchr3(one, two, three, text),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+"""Where things are in the bodies of Ollama's own API."""
+
+from __future__ import annotations
+
+from kube_gateway.ai.dialect import Endpoint
+from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
+
+_ROLE = "messages[].role"
+_ROLES: tuple[tuple[LaneName, When], ...] = (
+    ("user", When(path=_ROLE, any_of=("system", "assistant", "tool"), negated=True)),
+    ("system", When(path=_ROLE, any_of=("system",))),
+    ("assistant", When(path=_ROLE, any_of=("assistant",))),
+    ("tool", When(path=_ROLE, any_of=("tool",))),
+)
+_USAGE: dict[str, tuple[str, ...]] = {"input": ("prompt_eval_count",), "output": ("eval_count",)}
+_ENDS = (End(when=(When(path="done", any_of=("true",)),)),)
+_FAILED = (When(path="error"),)
+_LIMITS = ("options.num_predict",)
+
+_CHAT_REQUEST = RequestShape(
+    lanes=(
+        *(Lane(name=name, path="messages[].content", when=(role,)) for name, role in _ROLES),
+        Lane(name="reasoning", path="messages[].thinking"),
+        Lane(name="tool_arguments", path="messages[].tool_calls[].function.arguments", deep=True),
+        Lane(name="tool_definition", path="tools[].function.description"),
+        Lane(name="tool_definition", path="tools[].function.parameters", deep=True),
+        Lane(name="tool_definition", path="format", deep=True),
+    ),
+    model="model",
+    stream="stream",
+    streams_by_default=True,
+    limits=_LIMITS,
+    tools=("tools[]",),
+    tool_names=("tools[].function.name",),
+    messages=("messages[]",),
+)
+
+_GENERATE_REQUEST = RequestShape(
+    lanes=(
+        Lane(name="user", path="prompt"),
+        Lane(name="user", path="suffix"),
+        Lane(name="system", path="system"),
+        Lane(name="system", path="template"),
+        Lane(name="tool_definition", path="format", deep=True),
+    ),
+    model="model",
+    stream="stream",
+    streams_by_default=True,
+    limits=_LIMITS,
+)
+
+_CALLS = "message.tool_calls[].function"
+
+_CHAT_ANSWER = ResponseShape(
+    lanes=(
+        Lane(name="output", path="message.content"),
+        Lane(name="reasoning", path="message.thinking"),
+        Lane(name="tool_arguments", path=f"{_CALLS}.arguments", deep=True, complete=True),
+    ),
+    ends=_ENDS,
+    tools=(ToolCall(name=f"{_CALLS}.name", arguments=f"{_CALLS}.arguments", deep=True),),
+    model=("model",),
+    usage=_USAGE,
+    finish=("done_reason",),
+    captured={"created": "created_at"},
+    scrub=("logprobs",),
+    error=_FAILED,
+)
+
+_GENERATE_ANSWER = ResponseShape(
+    lanes=(Lane(name="output", path="response"), Lane(name="reasoning", path="thinking")),
+    ends=_ENDS,
+    model=("model",),
+    usage=_USAGE,
+    finish=("done_reason",),
+    captured={"created": "created_at"},
+    scrub=("logprobs", "context"),
+    scrub_after=("logprobs", "context"),
+    error=_FAILED,
+)
+
+_NOTHING = ResponseShape(error=_FAILED)
+_NAMED = RequestShape(model="model")
+
+
+def _call(name: str, request: RequestShape, answer: ResponseShape) -> Endpoint:
+    return Endpoint(
+        name=name,
+        operation="chat" if name == "chat" else "text_completion",
+        method="POST",
+        pattern=f"/api/{name}",
+        request=request,
+        response=answer,
+        stream=answer,
+        stream_type="application/x-ndjson",
+        json_framing="ndjson",
+    )
+
+
+def _embedding(name: str, *, lanes: tuple[Lane, ...], answer: ResponseShape) -> Endpoint:
+    return Endpoint(
+        name=name,
+        operation="embeddings",
+        method="POST",
+        pattern=f"/api/{name}",
+        request=RequestShape(lanes=lanes, model="model"),
+        response=answer,
+        streams="never",
+    )
+
+
+def _look(name: str, *, method: str = "GET", request: RequestShape | None = None) -> Endpoint:
+    return Endpoint(
+        name=name,
+        operation="models",
+        method=method,
+        pattern=f"/api/{name}",
+        request=request or RequestShape(),
+        response=_NOTHING,
+        streams="never",
+    )
+
+
+def _manage(name: str, *, method: str = "POST", path: str | None = None, model: str | None = "model") -> Endpoint:
+    return Endpoint(
+        name=name,
+        operation="manage",
+        method=method,
+        pattern=path or f"/api/{name}",
+        request=RequestShape(model=model, stream="stream", streams_by_default=True),
+        response=_NOTHING,
+        stream=_NOTHING,
+        stream_type="application/x-ndjson",
+        json_framing="ndjson",
+    )
+
+
+ENDPOINTS = (
+    _call("chat", _CHAT_REQUEST, _CHAT_ANSWER),
+    _call("generate", _GENERATE_REQUEST, _GENERATE_ANSWER),
+    _embedding(
+        "embed",
+        lanes=(Lane(name="user", path="input"), Lane(name="user", path="input[]")),
+        answer=ResponseShape(model=("model",), usage={"input": ("prompt_eval_count",)}, error=_FAILED),
+    ),
+    _embedding("embeddings", lanes=(Lane(name="user", path="prompt"),), answer=_NOTHING),
+    _look("tags"),
+    _look("ps"),
+    _look("version"),
+    _look("show", method="POST", request=_NAMED),
+    _manage("pull"),
+    _manage("push"),
+    _manage("create"),
+    _manage("copy", model="source"),
+    _manage("delete", method="DELETE"),
+    _manage("blobs", path="/api/blobs/[^/]+"),
+    _manage("blobs_exist", method="HEAD", path="/api/blobs/[^/]+"),
+)
