@@ -17,7 +17,8 @@ from kube_gateway.model.settings import Settings
 from kube_gateway.watcher.generations import Generation, generations
 from kube_gateway.watcher.objects import Condition, PodObject
 
-TYPE = "kube-gateway.io/Encrypted"
+ENCRYPTED = "kube-gateway.io/Encrypted"
+AI = "kube-gateway.io/AI"
 SILENT_AFTER = 30.0
 """Seconds without a line to a gateway that runs after which nothing is claimed of it."""
 
@@ -38,9 +39,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 BEING_ADDED = Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
 
 
-def current(pod: PodObject) -> Condition | None:
+def current(pod: PodObject, kind: str = ENCRYPTED) -> Condition | None:
     """The condition that the pod has."""
-    return next((condition for condition in pod.status.conditions or () if condition.type == TYPE), None)
+    return next((condition for condition in pod.status.conditions or () if condition.type == kind), None)
 
 
 def reported_problem(pod: PodObject) -> str | None:
@@ -106,6 +107,9 @@ def _of_gateway(
 
 
 def _serving(settings: Settings, generation: int) -> Claim:
+    if settings.encryption == "none":
+        text = "the gateway is there for LLM calls alone, and encrypts nothing"
+        return Claim(status="False", reason="EncryptionOff", message=text)
     if not settings.encrypting:
         return Claim(status="False", reason="EncryptionOff", message="the gateway runs with encryption off")
     others = "no others" if settings.encryption == "strict" else "others in clear"
