@@ -11,4 +11,5 @@ pub mod log;
 pub mod privilege;
 mod python;
 pub mod socket_diagnostics;
+pub mod text;
 pub mod tunnel;

@@ -4,8 +4,13 @@ from typing import Self, final
 
 __all__ = [
     "Core",
+    "Document",
+    "Finder",
+    "Hit",
     "Hooks",
+    "Masker",
     "NativeError",
+    "Patterns",
     "connections",
     "create_key_and_request",
     "destroy_connections",
@@ -14,6 +19,7 @@ __all__ = [
     "hooks_layout",
     "mount_cgroups",
     "open_cgroup_by_id",
+    "quote",
     "read_certificate",
     "remove_hooks",
     "unmount_cgroups",
@@ -129,3 +135,88 @@ def connections() -> bytes:
 
 def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""
+
+def quote(text: str) -> bytes:
+    """`text` as a JSON string, with its quotes. Non-ASCII characters stay as they are."""
+
+@final
+class Hit:
+    """A value that a `Finder` has found. `start` and `end` are bytes of the body, with the quotes of a string."""
+
+    name: str
+    index: int
+    start: int
+    end: int
+    kind: str
+
+    @property
+    def text(self) -> str:
+        """A string without its escapes (half of a surrogate pair as U+FFFD), any other value as it is written."""
+
+@final
+class Finder:
+    """Finds values in JSON documents by their paths, see `kube_gateway.ai.shape`."""
+
+    def __new__(cls, wanted: bytes, *, ignore_case: bool = False) -> Self:
+        """`wanted` is a JSON list of objects with `name`, `path` and, if wanted, `when` and `deep` of a `Lane`; `scalar`:
+        not only strings but also numbers, true, false and null; `any`: also arrays and objects. `ignore_case`: names of
+        members in any case, as Go's readers take them. Raises ValueError."""
+    def scan(self, body: bytes) -> Document:
+        """Read a body strictly by RFC 8259, to a depth of 512. Raises ValueError `not JSON: <what> at byte N`."""
+
+@final
+class Document:
+    """A JSON document whose values of interest are known and can be changed. All other bytes stay as they are."""
+
+    @property
+    def hits(self) -> list[Hit]:
+        """In the order of the document; duplicate members are hits of their own."""
+    def replace_text(self, hit: int, text: str) -> None:
+        """Have a string say `text`. What old and new text begin and end with stays as it is written."""
+    def replace_raw(self, hit: int, raw: bytes) -> None:
+        """Put JSON into the place of a value."""
+    def remove(self, hit: int) -> None:
+        """Take a member (its name too) or an element out. Raises ValueError for the document itself."""
+    def insert(self, path: str, key: str, raw: bytes) -> None:
+        """Add a last member to the object at `path` (empty: the document). Raises ValueError if there is none."""
+    def apply(self) -> bytes:
+        """The body with all changes; the very object that was scanned if there are none. Of several changes of one value
+        the last holds, of nested values the outer one."""
+
+@final
+class Patterns:
+    """Patterns in text, compiled once and shared by everything that searches with them."""
+
+    def __new__(cls, patterns: bytes) -> Self:
+        """Compile a JSON list of `kube_gateway.ai.pattern.Pattern`. Raises ValueError that names the pattern."""
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed but slow, one sentence a pattern."""
+    @property
+    def memory(self) -> int:
+        """What the compiled form takes, in bytes, about."""
+    def masker(self, *, escaped: bool = False, hash_key: bytes | None = None) -> Masker:
+        """A search through one text that arrives in pieces. `escaped`: the text is the source of a JSON document; patterns
+        see what its escapes stand for, and replacements are escaped. `hash_key` is for replacements with `{hash}`."""
+    def mask(
+        self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
+    ) -> tuple[str, dict[str, int], str | None]:
+        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it (what follows is cut)."""
+
+@final
+class Masker:
+    """Masks one text piece by piece, exactly as if it were whole. Made by `Patterns.masker`."""
+
+    def feed(self, text: str) -> str:
+        """What is certain after this piece; after a denial nothing."""
+    def finish(self) -> str:
+        """The rest: nothing follows."""
+    @property
+    def matches(self) -> dict[str, int]:
+        """Matches by id of pattern, the denied one included."""
+    @property
+    def denied(self) -> str | None:
+        """The id of the pattern that ended the text."""
+    @property
+    def held(self) -> int:
+        """How many characters are held back: from the first place on where a pattern may still come to match."""

@@ -2,6 +2,8 @@
 
 mod core;
 mod hooks;
+mod json;
+mod patterns;
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -73,6 +75,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<core::Core>()?;
     module.add_class::<hooks::Hooks>()?;
+    module.add_class::<json::Document>()?;
+    module.add_class::<json::Finder>()?;
+    module.add_class::<json::Hit>()?;
+    module.add_function(wrap_pyfunction!(json::quote, module)?)?;
+    module.add_class::<patterns::Masker>()?;
+    module.add_class::<patterns::Patterns>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;

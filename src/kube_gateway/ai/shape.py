@@ -76,7 +76,11 @@ class End(_Part, frozen=True):
 
 
 class ToolCall(_Part, frozen=True):
-    """A call of a tool by the model: where its name and its arguments are, with the same `key` and `begins` in streams."""
+    """A call of a tool by the model: where its name and its arguments are, with the same `key` and `begins` in streams.
+
+    They may be in different events; `when` holds for both. `copy`: repeats a call, and is of use only where that was not
+    seen before.
+    """
 
     name: str
     arguments: str
@@ -84,6 +88,7 @@ class ToolCall(_Part, frozen=True):
     key: tuple[str, ...] = ()
     begins: str | None = None
     deep: bool = False
+    copy: bool = False
 
 
 class ResponseShape(_Part, frozen=True):
@@ -123,11 +128,14 @@ class RequestShape(_Part, frozen=True):
     the request target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without
     `stream`, the answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`:
     how many answers are asked for. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them;
-    `tool_choice`: members that make no sense once no tool is left.
+    `tool_choice`: members that make no sense once no tool is left. `tool_names`: of one element, the first that is there
+    counts. `token_ids`: numbers that stand for text, which no rule for text can read. `model_prefix`: what stands before
+    the name at `model`.
     """
 
     lanes: tuple[Lane, ...] = ()
     model: str | None = None
+    model_prefix: str = ""
     model_in_target: bool = False
     stream: str | None = None
     streams_by_default: bool = False
@@ -137,5 +145,6 @@ class RequestShape(_Part, frozen=True):
     tool_choice: tuple[str, ...] = ()
     below_limit: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
+    token_ids: tuple[str, ...] = ()
     usage_option: tuple[str, str] | None = None
     choices: str | None = None

@@ -38,6 +38,8 @@ def problem(message: str, value: Any) -> PolicyError:  # noqa: ANN401 - any JSON
         allowed = list(_allowed(path, value))
         known = f"; it is one of {', '.join(map(str, allowed))}" if allowed else ""
         said = f"{_shown(found)} is not known here{known}"
+    elif "matching regex" in said and path.endswith("Endpoint"):
+        said = f"{_shown(found)} is no address like http://collector:4318"
     elif "matching regex" in said:
         said = f"{_shown(found)} is no name: use letters, digits, dots, dashes and underscores, 63 at most"
     else:

@@ -29,17 +29,19 @@ class Audit(Base, frozen=True, kw_only=True):
 
 
 class Metrics(Base, frozen=True, kw_only=True):
-    """Figures about calls, for Prometheus and OpenTelemetry."""
+    """Figures about calls. `otlp_endpoint`: where OpenTelemetry's go to by OTLP/HTTP, as `http://collector:4318`."""
 
     enabled: bool = True
+    otlp_endpoint: Annotated[str, Meta(pattern=r"^(https?://[^/\s]+/?)?$", max_length=2048)] = ""
 
 
 class Policy(Base, frozen=True, kw_only=True):
     """What applies to the LLM calls of a pod. An empty one changes nothing.
 
     `body_limit`: larger requests are refused. `on_invalid`: what happens to a request that is no JSON; `on_failure`: when
-    the gateway itself fails at a request; without a word, `block` if a rule in force could have acted on it. `ask_usage`:
-    streams are asked to tell their usage, and the client does not see that they were.
+    the gateway itself fails at a request; without a word, `block` if there is a rule in force. `on_numeric_prompt`: what
+    happens to a prompt in numbers of tokens, where a rule in force is about its text. `ask_usage`: streams are asked to
+    tell their usage, and the client does not see that they were.
     """
 
     version: Literal[1]
@@ -49,6 +51,7 @@ class Policy(Base, frozen=True, kw_only=True):
     on_block: OnBlock = OnBlock()
     on_invalid: Literal["block", "pass"] | None = None
     on_failure: Literal["block", "pass"] | None = None
+    on_numeric_prompt: Literal["block", "pass"] = "block"
     ask_usage: bool = True
     audit: Audit = Audit()
     metrics: Metrics = Metrics()

@@ -1,0 +1,170 @@
+//! Patterns as the policy has them, compiled once and shared by all who search with them.
+
+use std::collections::HashMap;
+use std::mem::size_of;
+
+use regex_syntax::hir::Hir;
+use serde::Deserialize;
+
+use super::automaton::{Automaton, BuildError};
+use super::checks::Check;
+use super::replacement::Replacement;
+use super::starts::Starts;
+use super::syntax;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    #[error("the list of patterns: {0}")]
+    List(String),
+    #[error("pattern {id:?}: {reason}")]
+    Pattern { id: String, reason: String },
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Action {
+    #[default]
+    Mask,
+    Deny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    id: String,
+    literal: Option<String>,
+    regex: Option<String>,
+    #[serde(default)]
+    ignore_case: bool,
+    #[serde(default)]
+    words: bool,
+    check: Option<Check>,
+    #[serde(default)]
+    action: Action,
+    #[serde(default = "stars")]
+    replacement: String,
+}
+
+fn stars() -> String {
+    "***".to_owned()
+}
+
+impl Described {
+    fn expression(&self) -> Result<Hir, String> {
+        let expression = match (&self.literal, &self.regex) {
+            (Some(literal), None) => syntax::literal(literal, self.ignore_case)?,
+            (None, Some(regex)) => syntax::parse(regex, self.ignore_case)?,
+            _ => return Err("exactly one of literal and regex is needed".to_owned()),
+        };
+        Ok(if self.words { syntax::as_words(expression) } else { expression })
+    }
+
+    fn error(&self, reason: impl Into<String>) -> PatternError {
+        PatternError::Pattern { id: self.id.clone(), reason: reason.into() }
+    }
+}
+
+/// What to do about a match. `id` is a number in `Patterns::ids`: several patterns may share one.
+pub(super) struct Rule {
+    pub(super) id: u32,
+    pub(super) check: Option<Check>,
+    pub(super) action: Action,
+    pub(super) replacement: Replacement,
+}
+
+/// Compiled patterns; immutable, so that any number of maskers share them.
+pub struct Patterns {
+    pub(super) rules: Vec<Rule>,
+    pub(super) ids: Vec<String>,
+    pub(super) automata: Vec<Automaton>,
+    pub(super) starts: Starts,
+    warnings: Vec<String>,
+}
+
+impl Patterns {
+    /// Compiles a JSON list of `kube_gateway.ai.pattern.Pattern`.
+    pub fn compile(json: &[u8]) -> Result<Self, PatternError> {
+        let described: Vec<Described> =
+            serde_json::from_slice(json).map_err(|error| PatternError::List(error.to_string()))?;
+        let mut expressions = Vec::with_capacity(described.len());
+        let mut warnings = Vec::new();
+        for pattern in &described {
+            let expression = pattern.expression().map_err(|reason| pattern.error(reason))?;
+            if syntax::starts_slowly(&expression) {
+                warnings.push(format!(
+                    "pattern {:?}: it begins with a repetition without a bound, so that every place in a text has to be \
+                     tried; a word boundary (\\b) before it, or a bound, makes it cheap",
+                    pattern.id
+                ));
+            }
+            expressions.push(expression);
+        }
+        let automata = build(&described, &expressions)?;
+        let mut ids = Ids::default();
+        let rules = described.into_iter().map(|pattern| ids.rule(pattern)).collect();
+        Ok(Self { rules, ids: ids.names, starts: Starts::of(&automata), automata, warnings })
+    }
+
+    /// What is allowed but slow, one sentence a pattern.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What the compiled form takes, in bytes, about.
+    pub fn memory(&self) -> usize {
+        let automata: usize = self.automata.iter().map(Automaton::memory).sum();
+        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 1024]>()
+    }
+}
+
+/// Literals together are a tree of words; regular expressions together may be more than the sum of them, so they are
+/// halved until they fit.
+fn build(described: &[Described], expressions: &[Hir]) -> Result<Vec<Automaton>, PatternError> {
+    let numbered = (0..).zip(expressions).zip(described);
+    let (literals, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, pattern)| pattern.literal.is_some());
+    let mut automata = Vec::new();
+    let mut waiting: Vec<Vec<_>> = [literals, others].into_iter().filter(|group| !group.is_empty()).collect();
+    while let Some(mut group) = waiting.pop() {
+        let patterns: Vec<(u32, &Hir)> = group.iter().map(|(pattern, _)| *pattern).collect();
+        match Automaton::build(&patterns) {
+            Ok(automaton) => automata.push(automaton),
+            Err(_) if group.len() > 1 => {
+                let half = group.split_off(group.len() / 2);
+                waiting.extend([group, half]);
+            }
+            Err(error) => {
+                let reason = match error {
+                    BuildError::TooLarge => {
+                        "it is too large: smaller bounds of its repetitions, or ASCII classes ((?-u:\\w)), would help"
+                            .to_owned()
+                    }
+                    BuildError::Other(reason) => reason,
+                };
+                return Err(group[0].1.error(reason));
+            }
+        }
+    }
+    Ok(automata)
+}
+
+#[derive(Default)]
+struct Ids {
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl Ids {
+    fn rule(&mut self, pattern: Described) -> Rule {
+        let next = self.names.len() as u32;
+        let id = *self.numbers.entry(pattern.id).or_insert_with_key(|name| {
+            self.names.push(name.clone());
+            next
+        });
+        let replacement = Replacement::new(pattern.replacement);
+        Rule { id, check: pattern.check, action: pattern.action, replacement }
+    }
+}

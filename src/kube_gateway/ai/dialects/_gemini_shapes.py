@@ -1,0 +1,131 @@
+"""Where things are in Gemini's API.
+
+A request is a protocol buffer in JSON, whose members a server takes in camelCase and in snake_case alike, and mixed: each
+path stands here for all its spellings. Answers are in camelCase.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
+
+_UPPER = re.compile("[A-Z]")
+
+FAILED = (When(path="error"),)
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """Return a path with each of its members in camelCase and in snake_case."""
+    members = [sorted({member, _UPPER.sub(lambda found: "_" + found[0].lower(), member)}) for member in path.split(".")]
+    return tuple(".".join(members) for members in product(*members))
+
+
+def _lanes(name: LaneName, path: str, *, when: tuple[When, ...] = (), deep: bool = False) -> tuple[Lane, ...]:
+    return tuple(Lane(name=name, path=each, when=when, deep=deep) for each in spellings(path))
+
+
+def _parts(content: str, *, name: LaneName, when: tuple[When, ...] = ()) -> tuple[Lane, ...]:
+    """Return the lanes of the parts of a content, which stands at the path `content`."""
+    thought = When(path=f"{content}.parts[].thought", any_of=("true",))
+    said = When(path=f"{content}.parts[].thought", any_of=("true",), negated=True)
+    part = f"{content}.parts[]"
+    return (
+        *_lanes(name, f"{part}.text", when=(*when, said)),
+        *_lanes("reasoning", f"{part}.text", when=(*when, thought)),
+        *_lanes("tool_arguments", f"{part}.functionCall.args", when=when, deep=True),
+        *_lanes("tool_arguments", f"{part}.executableCode.code", when=when),
+        *_lanes("tool", f"{part}.functionResponse.response", when=when, deep=True),
+        *_lanes("tool", f"{part}.codeExecutionResult.output", when=when),
+    )
+
+
+def _contents(top: str) -> tuple[Lane, ...]:
+    model = When(path=f"{top}contents[].role", any_of=("model",))
+    others = When(path=f"{top}contents[].role", any_of=("model",), negated=True)
+    return (
+        *_parts(f"{top}contents[]", name="user", when=(others,)),
+        *_parts(f"{top}contents[]", name="assistant", when=(model,)),
+        *_lanes("system", f"{top}systemInstruction.parts[].text"),
+        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].description"),
+        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].parameters", deep=True),
+        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].parametersJsonSchema", deep=True),
+        *_lanes("tool_definition", f"{top}generationConfig.responseSchema", deep=True),
+        *_lanes("tool_definition", f"{top}generationConfig.responseJsonSchema", deep=True),
+    )
+
+
+GENERATE_REQUEST = RequestShape(
+    lanes=_contents(""),
+    model_in_target=True,
+    limits=spellings("generationConfig.maxOutputTokens"),
+    tools=spellings("tools[].functionDeclarations[]"),
+    tool_names=spellings("tools[].functionDeclarations[].name"),
+    tool_choice=spellings("toolConfig"),
+    choices="generationConfig.candidateCount",
+    messages=("contents[]",),
+)
+
+COUNT_REQUEST = RequestShape(
+    lanes=(*_contents(""), *(lane for top in spellings("generateContentRequest") for lane in _contents(f"{top}."))),
+    model_in_target=True,
+    messages=("contents[]", *(f"{top}.contents[]" for top in spellings("generateContentRequest"))),
+)
+
+EMBED_REQUEST = RequestShape(
+    lanes=(Lane(name="user", path="content.parts[].text"), Lane(name="user", path="title")),
+    model="model",
+    model_prefix="models/",
+    model_in_target=True,
+)
+
+BATCH_EMBED_REQUEST = RequestShape(
+    lanes=(
+        Lane(name="user", path="requests[].content.parts[].text"),
+        Lane(name="user", path="requests[].title"),
+    ),
+    model="requests[].model",
+    model_prefix="models/",
+    model_in_target=True,
+)
+
+PREDICT_REQUEST = RequestShape(
+    lanes=(Lane(name="user", path="instances[].content"), Lane(name="user", path="instances[].title")),
+    model_in_target=True,
+)
+
+_CONTENT = "candidates[].content"
+_PART = f"{_CONTENT}.parts[]"
+_KEY = ("candidates[].index",)
+_SAID = When(path=f"{_PART}.thought", any_of=("true",), negated=True)
+_THOUGHT = When(path=f"{_PART}.thought", any_of=("true",))
+_REPEATED = "candidates[].groundingMetadata.groundingSupports[].segment.text"
+
+STREAM = ResponseShape(
+    lanes=(
+        Lane(name="output", path=f"{_PART}.text", when=(_SAID,), key=_KEY),
+        Lane(name="reasoning", path=f"{_PART}.text", when=(_THOUGHT,), key=_KEY),
+        Lane(name="output", path=_REPEATED, key=_KEY, complete=True, copy=True),
+        Lane(name="tool_arguments", path=f"{_PART}.functionCall.args", key=_KEY, deep=True, complete=True),
+        Lane(name="tool_arguments", path=f"{_PART}.executableCode.code", key=_KEY, complete=True),
+        Lane(name="tool", path=f"{_PART}.codeExecutionResult.output", key=_KEY, complete=True),
+    ),
+    ends=(End(when=(When(path="candidates[].finishReason"),), key=_KEY),),
+    tools=(ToolCall(name=f"{_PART}.functionCall.name", arguments=f"{_PART}.functionCall.args", deep=True),),
+    model=("modelVersion",),
+    usage={
+        "input": ("usageMetadata.promptTokenCount",),
+        "output": ("usageMetadata.candidatesTokenCount",),
+        "cached_input": ("usageMetadata.cachedContentTokenCount",),
+        "tool_input": ("usageMetadata.toolUsePromptTokenCount",),
+        "reasoning": ("usageMetadata.thoughtsTokenCount",),
+    },
+    finish=("candidates[].finishReason", "promptFeedback.blockReason"),
+    captured={"id": "responseId"},
+    scrub=("candidates[].logprobsResult", "candidates[].avgLogprobs"),
+    error=FAILED,
+)
+
+RESPONSE = STREAM
+EMBED_RESPONSE = ResponseShape(usage={"input": ("usageMetadata.promptTokenCount",)}, error=FAILED)
