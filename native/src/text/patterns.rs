@@ -117,17 +117,24 @@ impl Patterns {
     /// What the compiled form takes, in bytes, about.
     pub fn memory(&self) -> usize {
         let automata: usize = self.automata.iter().map(Automaton::memory).sum();
-        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 1024]>()
+        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 256 * (5 + 4)]>()
     }
 }
 
-/// Literals together are a tree of words; regular expressions together may be more than the sum of them, so they are
-/// halved until they fit.
+/// Above this, several regular expressions share an automaton.
+const MOST_AUTOMATA: usize = 32;
+
+/// Literals together are a tree of words. Regular expressions together are more than the sum of them, up to the product,
+/// so each has an automaton of its own while they are few, and those that share one are halved until they fit.
 fn build(described: &[Described], expressions: &[Hir]) -> Result<Vec<Automaton>, PatternError> {
     let numbered = (0..).zip(expressions).zip(described);
     let (literals, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, pattern)| pattern.literal.is_some());
     let mut automata = Vec::new();
-    let mut waiting: Vec<Vec<_>> = [literals, others].into_iter().filter(|group| !group.is_empty()).collect();
+    let share = others.len().div_ceil(MOST_AUTOMATA).max(1);
+    let mut waiting: Vec<Vec<_>> = others.chunks(share).map(<[_]>::to_vec).collect();
+    if !literals.is_empty() {
+        waiting.push(literals);
+    }
     while let Some(mut group) = waiting.pop() {
         let patterns: Vec<(u32, &Hir)> = group.iter().map(|(pattern, _)| *pattern).collect();
         match Automaton::build(&patterns) {

@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from kube_gateway import _native
 from kube_gateway.ai.budget import Budgets
 from kube_gateway.ai.decide.answers import answer_of
 from kube_gateway.ai.decide.asking_hooks import decide_hooks
@@ -25,6 +24,7 @@ from kube_gateway.ai.decide.models import decide_model, read_model
 from kube_gateway.ai.decide.prompts import decide_prompts
 from kube_gateway.ai.decide.reading import check_token_ids, read_body, read_stream
 from kube_gateway.ai.decide.refusing import reply_to, tell
+from kube_gateway.ai.decide.request import LlmRequest
 from kube_gateway.ai.decide.tools import decide_tools
 from kube_gateway.ai.decide.wanted import Places
 from kube_gateway.ai.decide.writing import ask_usage, headers_of, write_prompts
@@ -71,7 +71,7 @@ class Engine:
         ]
         self.body_limit = size_of(policy.body_limit)
 
-    def decide(self, request: _native.LlmRequest) -> Decision:
+    def decide(self, request: LlmRequest) -> Decision:
         """Decide on a request; raises nothing."""
         exchange = self._exchange(request)
         try:
@@ -85,14 +85,14 @@ class Engine:
                 return Decision(exchange, self._snapshot, self._told)
             return self._refused(exchange, Refused(None, "policy_failed"))
 
-    def too_large(self, request: _native.LlmRequest) -> Reply:
+    def too_large(self, request: LlmRequest) -> Reply:
         """Return the refusal of a body beyond `body_limit`; raises nothing."""
         exchange = self._exchange(request)
         said = f"the request has more than {self.body_limit} bytes"
         decision = self._refused(exchange, Refused(None, "too_large", message=said))
         return decision.reply or FAILED
 
-    def _exchange(self, request: _native.LlmRequest) -> Exchange:
+    def _exchange(self, request: LlmRequest) -> Exchange:
         return Exchange(request, *self._snapshot.served[request.endpoint])
 
     def _decide(self, exchange: Exchange, index: int) -> Decision:

@@ -9,6 +9,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.ai.budget import Reservation, Tokens
+from kube_gateway.ai.decide.request import LlmRequest
 from kube_gateway.ai.decide.wanted import Places, Wanted, What
 from kube_gateway.ai.dialect import Asked, Dialect, Endpoint, Reason
 from kube_gateway.ai.policy.rules import RuleBase
@@ -76,7 +77,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange:
     """The state of one decision. Not shared between threads until the decision is made."""
 
-    def __init__(self, request: _native.LlmRequest, dialect: Dialect, endpoint: Endpoint) -> None:
+    def __init__(self, request: LlmRequest, dialect: Dialect, endpoint: Endpoint) -> None:
         self.began = time.monotonic()
         self.started = time.time()
         self.request = request

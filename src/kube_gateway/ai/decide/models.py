@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.dialect import Operation
 from kube_gateway.ai.policy.compile import Snapshot
-from kube_gateway.ai.policy.renaming import Renaming
+from kube_gateway.ai.policy.renaming import Renaming, walk
 
 _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings", "count_tokens", "models"})
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
@@ -56,19 +56,16 @@ def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, 
     name = asked
     by = ""
     echo = True
-    for renaming in renamings:
-        rule = renaming.rule
-        if not renaming.applies(name):
-            continue
-        if not rule.deny and exchange.endpoint.operation not in _RENAMED:
-            continue
+    if exchange.endpoint.operation not in _RENAMED:
+        renamings = tuple(one for one in renamings if one.rule.deny)
+    for step in walk(renamings, asked):
+        rule = step.rule
         exchange.fired(rule)
         if rule.mode == "shadow":
             continue
         if rule.deny:
             raise Refused(rule, "model_denied")
-        name = renaming.new_name(name)
-        by, echo = f"rule {rule.name}", rule.echo == "requested"
+        name, by, echo = step.name, f"rule {rule.name}", rule.echo == "requested"
     if snapshot.model and name != snapshot.model and exchange.endpoint.operation in _ANNOTATED:
         _check_annotated(exchange, renamings, snapshot.model)
         name, by, echo = snapshot.model, "annotation ai-model", True

@@ -70,6 +70,10 @@ class Snapshot:
         """Return the model rules for an endpoint."""
         return tuple(self._renamings[rule.name] for rule in self._by_endpoint[index] if isinstance(rule, ModelRule))
 
+    def renaming(self, rule: ModelRule) -> Renaming:
+        """Return one model rule, compiled."""
+        return self._renamings[rule.name]
+
     def endpoint_rules(self, index: int) -> tuple[EndpointsRule, ...]:
         """Return the rules that name an endpoint; the first in force decides."""
         return tuple(

@@ -8,10 +8,17 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from kube_gateway import _native
-from kube_gateway.ai.detect import DETECTORS
+from kube_gateway.ai.detect import DETECTORS, PERSONAL, SECRETS
 from kube_gateway.ai.pattern import Pattern
 from kube_gateway.ai.policy.rules import DetectRule, RegexRule, ReplaceRule, TextRule, WordsRule
 from kube_gateway.ai.policy.text import PolicyError
+
+GROUPS = {
+    "personal": tuple(detector.name for detector in PERSONAL),
+    "secrets": tuple(detector.name for detector in SECRETS),
+    "cloud_key": ("aws_key", "gcp_key", "azure_key"),
+}
+"""Names for several detectors."""
 
 
 def patterns_of(rule: TextRule) -> tuple[Pattern, ...]:
@@ -55,10 +62,11 @@ def fields_of(rule: TextRule) -> Iterator[tuple[str, Pattern]]:
 
 
 def _detected(rule: DetectRule) -> Iterator[tuple[str, Pattern]]:
-    for index, name in enumerate(rule.detectors):
-        replacement = rule.replacement.replace("{detector}", name)
-        pattern = DETECTORS[name].pattern(id=rule.name, action=rule.action, replacement=replacement)
-        yield f"detectors[{index}]", pattern
+    for index, wanted in enumerate(rule.detectors):
+        for name in GROUPS.get(wanted, (wanted,)):
+            replacement = rule.replacement.replace("{detector}", name)
+            pattern = DETECTORS[name].pattern(id=rule.name, action=rule.action, replacement=replacement)
+            yield f"detectors[{index}]", pattern
 
 
 def compiled(patterns: Sequence[Pattern]) -> _native.Patterns:
@@ -93,7 +101,7 @@ _SYNTAX = "the syntax is that of Rust's regex crate: no look-around, no back-ref
 
 def _unknown_detector(rule: TextRule, name: str, *, at: str) -> PolicyError:
     index = rule.detectors.index(name) if isinstance(rule, DetectRule) else 0
-    known = ", ".join(DETECTORS)
+    known = ", ".join((*DETECTORS, *GROUPS))
     return PolicyError(
         f"{at}.detectors[{index}]: {name!r} is not known here; it is one of {known}",
         hint="kube-gateway ai detectors says what each finds",

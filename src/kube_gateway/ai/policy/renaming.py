@@ -5,6 +5,8 @@ Regular expressions are matched by the native core, as names come from clients: 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 from kube_gateway import _native
@@ -37,6 +39,28 @@ class Renaming(msgspec.Struct, frozen=True, kw_only=True):
         if self.renamed is None:
             return self.rule.to or name
         return self.renamed.mask(name)[0]
+
+
+class Renamed(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of the way of a name: the rule, and the name after it."""
+
+    rule: ModelRule
+    name: str
+
+
+def walk(renamings: Iterable[Renaming], name: str) -> Iterator[Renamed]:
+    """Yield the rules about a name, in the order that they are written, each on what the ones before have made of it.
+
+    It ends with one in force that denies it.
+    """
+    for renaming in renamings:
+        if not renaming.applies(name):
+            continue
+        if renaming.rule.mode == "enforce" and not renaming.rule.deny:
+            name = renaming.new_name(name)
+        yield Renamed(rule=renaming.rule, name=name)
+        if renaming.rule.mode == "enforce" and renaming.rule.deny:
+            return
 
 
 def renaming(rule: ModelRule, *, at: str) -> Renaming:
