@@ -4,6 +4,7 @@ mod core;
 mod hooks;
 mod json;
 mod patterns;
+mod policy;
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -81,6 +82,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::quote, module)?)?;
     module.add_class::<patterns::Masker>()?;
     module.add_class::<patterns::Patterns>()?;
+    module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
