@@ -27,7 +27,7 @@ class Worker:
     def __init__(self):
         self.heard = []
         self.texts = []
-        self.control = CallControl(self.send)
+        self.control = CallControl(self.send, pod="shop/web")
 
     def send(self, message, descriptors=()):
         self.heard.append(message)

@@ -23,6 +23,7 @@ SILENT_AFTER = 30.0
 """Seconds without a line to a gateway that runs after which nothing is claimed of it."""
 
 NOT_ENROLLED = "NotEnrolled"
+_OFF = "EncryptionOff"
 _PROBLEM = "Problem"
 _HINT = "; to mend it: "
 _LONGEST_LAST_WORDS = 300
@@ -101,7 +102,7 @@ def _of_gateway(
             text = "the gateway runs, but has no line to the watcher; it goes on with what it last knew"
             return Claim(status="Unknown", reason="GatewayNotConnected", message=text)
         before = current(pod)
-        if before is not None and before.status == "True":
+        if before is not None and (before.status == "True" or before.reason == _OFF):
             return None
     return _not_yet(newest)
 
@@ -109,9 +110,9 @@ def _of_gateway(
 def _serving(settings: Settings, generation: int) -> Claim:
     if settings.encryption == "none":
         text = "the gateway is there for LLM calls alone, and encrypts nothing"
-        return Claim(status="False", reason="EncryptionOff", message=text)
+        return Claim(status="False", reason=_OFF, message=text)
     if not settings.encrypting:
-        return Claim(status="False", reason="EncryptionOff", message="the gateway runs with encryption off")
+        return Claim(status="False", reason=_OFF, message="the gateway runs with encryption off")
     others = "no others" if settings.encryption == "strict" else "others in clear"
     text = f"new connections with enrolled peers are encrypted, {others} (gateway {generation})"
     return Claim(status="True", reason="Encrypting", message=text)

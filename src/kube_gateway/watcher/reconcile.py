@@ -50,6 +50,8 @@ class Reconciler:
         seen, observation = self._cluster.pod(key), self._cluster.observe(key)
         if seen is None or observation is None or not _concerns_us(seen, observation):
             return None
+        if _awaits_policy(observation):
+            return None  # it is looked again once that is known; until then what is told of it may be right
         memory = self._cluster.memory(key)
         peers = self._cluster.peers_of(observation)
         longest = self._configuration.longest_retry
@@ -103,6 +105,10 @@ class Reconciler:
             return
         if _may_mend_secret(seen, memory):
             await self._actor.write_secret(observation.pod, memory=memory)
+        problem = problem_of(observation)
+        if problem is not None and observation.problem != problem.message:
+            # Of just now: once the condition has it, it counts as told.
+            await self._actor.report(observation.pod, problem, memory=memory)
         claim = condition.claim(seen, observation, memory.lines, known_for=time.monotonic() - memory.since)
         if claim is not None:
             await self._actor.claim(seen, observation.pod, claim, memory=memory)
@@ -166,6 +172,12 @@ def _say(
         case actions.Flush():
             _log.info("%s: ending %d connections that are in clear", action.pod, len(action.cookies))
             line.send(messages.Flush(cookies=action.cookies))
+
+
+def _awaits_policy(observation: PodObservation) -> bool:
+    settings, found = settings_of(observation), observation.policy
+    asked = observation.running and settings is not None and settings.wanted and settings.ai
+    return asked and found.policy is None and found.problem is None
 
 
 def _newest_serves(seen: PodObject, memory: PodMemory) -> bool:

@@ -1,0 +1,36 @@
+"""A client of Ollama's API with one connection, run as a pod's application: `python chat_program.py HOST PORT`.
+
+Each line of its input is a prompt; for each it prints a line of JSON: status, model, text, and the number of events. A
+prompt that begins with `~` opens a new connection first.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+
+
+def main():
+    host, port = sys.argv[1], int(sys.argv[2])
+    connection = http.client.HTTPConnection(host, port, timeout=60)
+    connection.connect()
+    print(json.dumps({"connected": True}), flush=True)
+    for line in sys.stdin:
+        prompt = line.rstrip("\n")
+        if prompt.startswith("~"):
+            connection.close()
+            prompt = prompt[1:]
+        body = {"model": "llama3", "messages": [{"role": "user", "content": prompt}]}
+        connection.request("POST", "/api/chat", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        events = [json.loads(one) for one in answer if one.strip()]
+        text = "".join(event.get("message", {}).get("content", "") for event in events)
+        error = next((event["error"] for event in events if "error" in event), "")
+        told = {"status": answer.status, "text": text.strip(), "events": len(events), "error": error}
+        told["model"] = next((event["model"] for event in events if "model" in event), "")
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()
