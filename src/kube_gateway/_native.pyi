@@ -1,10 +1,12 @@
 """The native core: eBPF hooks, tunnel and relay, socket diagnostics. See `native/` for the Rust side."""
 
+from collections.abc import Callable, Mapping
 from typing import Self, final
 
 __all__ = [
     "Core",
     "Document",
+    "FilterPlan",
     "Finder",
     "Hit",
     "Hooks",
@@ -12,6 +14,7 @@ __all__ = [
     "Masker",
     "NativeError",
     "Patterns",
+    "StreamFilter",
     "connections",
     "create_key_and_request",
     "destroy_connections",
@@ -237,7 +240,7 @@ class Patterns:
     def mask(
         self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
     ) -> tuple[str, dict[str, int], str | None]:
-        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it (what follows is cut)."""
+        """Search a whole text: the masked text, matches by id, the id of the pattern that ended it."""
 
 @final
 class Masker:
@@ -256,3 +259,59 @@ class Masker:
     @property
     def held(self) -> int:
         """How many characters are held back: from the first place on where a pattern may still come to match."""
+
+@final
+class FilterPlan:
+    """How the answers to one kind of request are filtered. Compiled once, used for all of them, by any thread."""
+
+    def __new__(
+        cls,
+        shape: bytes,
+        *,
+        patterns: Mapping[str, Patterns] | None = None,
+        shadow: Mapping[str, Patterns] | None = None,
+        tools: bytes | None = None,
+    ) -> Self:
+        """`shape` is the JSON of a `kube_gateway.ai.shape.ResponseShape`; `patterns` and `shadow` (counted, nothing is
+        changed) are by the name of the lane.
+
+        `tools` is a JSON list of rules `{"id", "name", "arguments": [{"path", "regex", "allow"}], "allow", "shadow"}`. The
+        first that applies to a call decides: the regular expression `name` is the whole name, and there are no `arguments`
+        or one of the regular expressions is found in a value at its path; then the `allow` of that argument, if it has one,
+        takes the place of the rule's. Where none applies the call is allowed. Of arguments that are no JSON, rules that
+        would deny apply and others do not. Raises ValueError."""
+    def start(
+        self,
+        *,
+        framing: str,
+        model: str | None = None,
+        strip_usage: bool = False,
+        most_output: int | None = None,
+        hash_key: bytes = b"",
+        collect: int = 0,
+        strict: bool = False,
+        transform: Callable[[str, str, str, bool], str | None] | None = None,
+    ) -> StreamFilter:
+        """Filter one answer, framed as `sse`, `ndjson`, `array` or `whole`.
+
+        `model`: put in the place of all names of the model. `strip_usage`: usage was asked for by the gateway and is
+        taken out again. `most_output`: tokens of output (by usage, else a quarter of the code points) from which on a
+        stream is cut. `hash_key`: for replacements with `{hash}`. `collect`: bytes of text to keep of each lane, as
+        sent. `strict`: an event that is no JSON, or is longer than 8 MiB (64 MiB for `whole`), ends the answer, as
+        `unreadable`; else it passes. `transform` is called with lane, key (parts joined by dots), text and whether
+        that is the last of it; what it returns is sent; None or an exception (which goes to `sys.unraisablehook`)
+        ends the answer, as `transform`."""
+
+@final
+class StreamFilter:
+    """The filter of one answer. Memory is bounded by one event and what patterns hold back."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has arrived, return what may go on."""
+    def finish(self) -> bytes:
+        """The answer has ended: return the rest."""
+    @property
+    def ended(self) -> bool:
+        """Whether a rule or the limit has ended the answer. What else arrives is dropped."""
+    def outcome(self) -> bytes:
+        """A `kube_gateway.ai.dialect.Outcome` as JSON; may be asked for at any time."""

@@ -1,6 +1,7 @@
 //! The Python module. Everything behind it knows no Python.
 
 mod core;
+pub(crate) mod filter;
 mod hooks;
 mod json;
 mod patterns;
@@ -75,6 +76,8 @@ fn destroy_connections(cookies: Vec<u64>) -> PyResult<usize> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<core::Core>()?;
+    module.add_class::<filter::FilterPlan>()?;
+    module.add_class::<filter::StreamFilter>()?;
     module.add_class::<hooks::Hooks>()?;
     module.add_class::<json::Document>()?;
     module.add_class::<json::Finder>()?;

@@ -4,18 +4,30 @@
 //! events, `patterns` and `masker` search text that arrives in pieces, `filter` puts all to work on an answer as it streams.
 
 mod automaton;
+mod calls;
 mod checks;
 pub mod edits;
+mod engine;
 pub mod escape;
+pub mod filter;
 pub mod finder;
 pub mod frames;
 mod inner;
 pub mod json;
+mod lanes;
 pub mod masker;
+pub mod outcome;
 pub mod path;
 pub mod patterns;
+pub mod plan;
 mod replacement;
 pub mod select;
+mod sending;
 pub mod shape;
 mod starts;
+mod store;
 mod syntax;
+mod template;
+mod texts;
+pub mod tools;
+mod view;

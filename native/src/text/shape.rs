@@ -62,6 +62,7 @@ pub struct ToolCall {
     pub key: Vec<String>,
     pub begins: Option<String>,
     pub deep: bool,
+    pub copy: bool,
 }
 
 /// See `kube_gateway.ai.shape.ResponseShape`.

@@ -3,11 +3,11 @@
 import json
 
 from hypothesis import strategies as st
-from masking_reference import Either, Of, Rule, Sequence, Times, can_be_something
+from masking_reference import Either, Of, Rule, Sequence, Times, Tree, can_be_something
 
 from kube_gateway._native import Patterns
 
-ALPHABET = "ab1 -é😀"
+ALPHABET = "ab18 -é😀"
 CHARACTERS = st.sampled_from(ALPHABET)
 ONE_OF = st.sets(CHARACTERS, min_size=1, max_size=3).map(lambda found: Of("".join(sorted(found))))
 BOUNDS = st.tuples(st.integers(0, 3), st.integers(0, 3) | st.none()).map(
@@ -23,7 +23,7 @@ TREES = st.recursive(
     max_leaves=6,
 ).filter(can_be_something)
 RULES = st.lists(
-    st.tuples(TREES, st.booleans(), st.sampled_from([None, None, None, "luhn"]), st.integers(0, 19)),
+    st.tuples(TREES, st.booleans(), st.sampled_from([None, None, "luhn"]), st.integers(0, 19)),
     min_size=1,
     max_size=4,
 ).map(
@@ -39,7 +39,33 @@ RULES = st.lists(
         for number, (tree, words, check, action) in enumerate(chosen)
     ]
 )
-TEXTS = st.text(CHARACTERS, max_size=24)
+
+
+@st.composite
+def texts(draw, rules: list[Rule]) -> str:
+    """Text made of what the patterns match, of beginnings of that, and of anything."""
+    pieces = []
+    for _ in range(draw(st.integers(1, 6))):
+        sample = sampled(draw, draw(st.sampled_from(rules)).tree)
+        cut = draw(st.integers(0, len(sample)) | st.just(len(sample)))
+        pieces += [sample[:cut], draw(st.text(CHARACTERS, max_size=3))]
+    return "".join(pieces)[:30]
+
+
+def sampled(draw, tree: Tree) -> str:
+    match tree:
+        case Of(characters):
+            return draw(st.sampled_from(characters))
+        case Sequence(parts):
+            return "".join(sampled(draw, part) for part in parts)
+        case Either(branches):
+            return sampled(draw, draw(st.sampled_from(branches)))
+        case Times(inner, least, most):
+            times = draw(st.integers(least, least + 2 if most is None else most))
+            return "".join(sampled(draw, inner) for _ in range(times))
+
+
+RULES_AND_TEXT = RULES.flatmap(lambda rules: st.tuples(st.just(rules), texts(rules)))
 
 
 def compiled(rules: list[Rule]) -> Patterns:

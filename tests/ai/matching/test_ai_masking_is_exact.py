@@ -4,16 +4,18 @@ import dataclasses
 
 from hypothesis import given
 from hypothesis import strategies as st
-from masking_cases import RULES, TEXTS, compiled, pieces_of
+from masking_cases import RULES_AND_TEXT, compiled, pieces_of
 from masking_reference import Either, Of, Rule, Sequence, Times, walk
+
 from properties import cases
 
 KEY = b"key"
 
 
-@cases(4000)
-@given(RULES, TEXTS)
-def test_character_by_character_the_output_is_that_of_the_whole_and_what_is_held_is_exact(rules, text):
+@cases(1500)
+@given(RULES_AND_TEXT)
+def test_character_by_character_the_output_is_that_of_the_whole_and_what_is_held_is_exact(rules_and_text):
+    rules, text = rules_and_text
     patterns = compiled(rules)
     masker = patterns.masker(hash_key=KEY)
     out = ""
@@ -30,9 +32,10 @@ def test_character_by_character_the_output_is_that_of_the_whole_and_what_is_held
     assert patterns.mask(text, hash_key=KEY) == (out, expected.matches, expected.denied)
 
 
-@cases(3000)
-@given(st.data(), RULES, TEXTS)
-def test_however_a_text_is_cut_the_output_is_that_of_the_whole(data, rules, text):
+@cases(1500)
+@given(st.data(), RULES_AND_TEXT)
+def test_however_a_text_is_cut_the_output_is_that_of_the_whole(data, rules_and_text):
+    rules, text = rules_and_text
     patterns = compiled(rules)
     masker = patterns.masker(hash_key=KEY)
     pieces = data.draw(pieces_of(text))
@@ -48,7 +51,7 @@ NUMBERS = [
 ]
 
 
-@cases(2000)
+@cases(1000)
 @given(st.data(), st.text(st.sampled_from("0123456789x -"), max_size=30))
 def test_a_wrong_check_digit_leaves_the_match_to_shorter_ones_and_other_patterns(data, text):
     rules = data.draw(st.permutations(NUMBERS))
