@@ -125,13 +125,15 @@ class Engine:
         if policy.ask_usage:
             ask_usage(exchange)
         decision = Decision(exchange, self._snapshot, self._told, hooks=selection.hooks)
-        if exchange.document is not None and exchange.edits:
-            decision.body = exchange.document.apply()
+        if exchange.document is not None:
+            body = exchange.document.apply()
+            # The very object comes back where nothing is to change.
+            decision.body = None if body is exchange.request.body else body
         decision.target = exchange.target
         if exchange.endpoint.operation in MODEL_IS_USED or selection.edits_answers or exchange.echo is not None:
             decision.response = answer_of(exchange, selection, policy, limit=limit, hash_key=self._hash_key)
         edits_answer = decision.response is not None and decision.response.edits
-        decision.set_headers = headers_of(exchange, edits_answer=edits_answer)
+        decision.set_headers = headers_of(exchange, edits_request=decision.body is not None, edits_answer=edits_answer)
         if exchange.remarks or policy.debug.requests:
             request = exchange.request
             told = "; ".join(exchange.remarks) or "nothing changed"

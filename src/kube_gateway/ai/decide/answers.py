@@ -42,6 +42,8 @@ def answer_of(
     if exchange.cut and exchange.streaming and limit is not None:
         start["most_output"] = exchange.most_output = limit * exchange.choices
         edits = True
+    if selection.edits_answers and policy.on_unreadable_answer == "block":
+        start["strict"] = True
     transform = transformation(exchange, selection.text_hooks)
     if transform is not None:
         start["transform"] = transform

@@ -39,10 +39,10 @@ def ask_usage(exchange: Exchange) -> None:
     exchange.edits["usage"] = None
 
 
-def headers_of(exchange: Exchange, *, edits_answer: bool) -> list[tuple[str, str | None]]:
+def headers_of(exchange: Exchange, *, edits_request: bool, edits_answer: bool) -> list[tuple[str, str | None]]:
     """Return headers to set, or to remove (None)."""
     headers: list[tuple[str, str | None]] = []
-    if exchange.edits.keys() - {"model"} or (exchange.edits and exchange.target is None):
+    if edits_request:
         headers += [(name, None) for name in _OVER_THE_BODY if any(exchange.header(name))]
         if exchange.request.encoded:
             headers.append(("content-encoding", None))

@@ -13,7 +13,7 @@ from kube_gateway import _native
 from kube_gateway.ai.dialect import Dialect, Endpoint
 from kube_gateway.ai.hooks import Hook, load_hook
 from kube_gateway.ai.policy.globs import matches, matches_any
-from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of, reason_of
+from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of
 from kube_gateway.ai.policy.renaming import Renaming, renaming
 from kube_gateway.ai.policy.rules import (
     DetectRule,
@@ -29,7 +29,7 @@ from kube_gateway.ai.policy.rules import (
 )
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.ai.policy.selection import Selection
-from kube_gateway.ai.policy.text import PolicyError
+from kube_gateway.ai.policy.tool_rules import check_tools
 
 _MOST_SELECTIONS = 512
 
@@ -104,7 +104,7 @@ class Snapshot:
             case ReplaceRule() | WordsRule() | RegexRule() | DetectRule():
                 self._patterns[rule.name,] = checked(rule, at=at)
             case ToolsRule():
-                _check_tools(rule, at=at)
+                check_tools(rule, at=at)
             case HookRule():
                 self.hooks[rule.name] = load_hook(rule, at=at)
             case _:
@@ -126,13 +126,3 @@ def names(served: _Served, glob: str) -> bool:
 
 def _about(rule: Rule, served: _Served) -> bool:
     return not rule.when.endpoints or any(names(served, glob) for glob in rule.when.endpoints)
-
-
-def _check_tools(rule: ToolsRule, *, at: str) -> None:
-    for index, argument in enumerate(rule.arguments):
-        field = "allow" if argument.allow is not None else "deny"
-        regex = argument.allow if argument.allow is not None else argument.deny or ""
-        try:
-            _native.Patterns(b'[{"id":"regex","regex":' + _native.quote(regex) + b"}]")
-        except ValueError as error:
-            raise PolicyError(f"{at}.arguments[{index}].{field}: {reason_of(error)}") from None

@@ -147,9 +147,9 @@ class LimitRule(RuleBase, frozen=True, kw_only=True, tag="limit"):
 
 
 class Argument(Base, frozen=True, kw_only=True):
-    """A condition on what a tool is called with: the value at `path` must match `allow`, or must not match `deny`.
+    """A condition on what a tool is called with: a regular expression that may match a part of the value at `path`.
 
-    `path` names members as in `options.files[].name`. Both are regular expressions that may match a part of the value.
+    `path` names members as in `options.files[].name`.
     """
 
     path: Text
@@ -163,8 +163,9 @@ class Argument(Base, frozen=True, kw_only=True):
 class ToolsRule(RuleBase, frozen=True, kw_only=True, tag="tools"):
     """Allows or denies tools by globs; of all such rules, the first that names a tool decides on it.
 
-    `arguments` are conditions of an allowed tool. `request`: a denied tool is removed from what the model is offered, or
-    the call is refused, or only the model's calls of it are denied.
+    `arguments` are conditions of an allowed tool: none of `deny` may match and, where there are `allow`, one of them has
+    to. `request`: a denied tool is removed from what the model is offered, or the call is refused, or only the model's
+    calls of it are denied.
     """
 
     tools: Texts

@@ -40,8 +40,9 @@ class Policy(Base, frozen=True, kw_only=True):
 
     `body_limit`: larger requests are refused. `on_invalid`: what happens to a request that is no JSON; `on_failure`: when
     the gateway itself fails at a request; without a word, `block` if there is a rule in force. `on_numeric_prompt`: what
-    happens to a prompt in numbers of tokens, where a rule in force is about its text. `ask_usage`: streams are asked to
-    tell their usage, and the client does not see that they were.
+    happens to a prompt in numbers of tokens, where a rule in force is about its text. `on_unreadable_answer`: what happens
+    to an answer, or an event of one, that is no JSON, where a rule in force is about answers. `ask_usage`: streams are
+    asked to tell their usage, and the client does not see that they were.
     """
 
     version: Literal[1]
@@ -52,6 +53,7 @@ class Policy(Base, frozen=True, kw_only=True):
     on_invalid: Literal["block", "pass"] | None = None
     on_failure: Literal["block", "pass"] | None = None
     on_numeric_prompt: Literal["block", "pass"] = "block"
+    on_unreadable_answer: Literal["block", "pass"] = "pass"
     ask_usage: bool = True
     audit: Audit = Audit()
     metrics: Metrics = Metrics()

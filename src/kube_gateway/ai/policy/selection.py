@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +10,6 @@ import msgspec
 from kube_gateway import _native
 from kube_gateway.ai.dialect import Endpoint, Operation
 from kube_gateway.ai.hooks import Hook
-from kube_gateway.ai.policy.globs import native_regex
 from kube_gateway.ai.policy.rules import (
     BudgetRule,
     CountingRule,
@@ -27,6 +26,7 @@ from kube_gateway.ai.policy.rules import (
     WordsRule,
     lanes_of,
 )
+from kube_gateway.ai.policy.tool_rules import native_tools
 from kube_gateway.ai.shape import LaneName, ResponseShape
 
 MODEL_IS_USED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings"})
@@ -83,7 +83,7 @@ class Selection:
                 msgspec.json.encode(shape),
                 patterns={name: one.enforced for name, one in self.answer.items() if name in lanes and one.enforced},
                 shadow={name: one.shadow for name, one in self.answer.items() if name in lanes and one.shadow},
-                tools=msgspec.json.encode(list(_native_tools(self.tools))),
+                tools=native_tools(self.tools),
             )
             self._plans[streaming] = found
         return found
@@ -134,17 +134,3 @@ def answer_shape(endpoint: Endpoint, *, streaming: bool) -> ResponseShape:
 
 def _joined(first: tuple[_T, ...], second: tuple[_T, ...]) -> tuple[_T, ...]:
     return (*first, *(one for one in second if one not in first))
-
-
-def _native_tools(rules: Sequence[ToolsRule]) -> Iterator[dict[str, object]]:
-    for rule in rules:
-        yield {
-            "id": rule.name,
-            "name": native_regex(rule.tools),
-            "allow": rule.action == "allow",
-            "shadow": rule.mode == "shadow",
-            "arguments": [
-                {"path": one.path, "regex": one.allow or one.deny, "allow": one.allow is not None}
-                for one in rule.arguments
-            ],
-        }

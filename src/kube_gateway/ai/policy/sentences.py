@@ -94,11 +94,11 @@ def _text(rule: TextRule, lanes: Sequence[LaneName] | None) -> str:
 
 def _tools(rule: ToolsRule) -> str:
     if rule.action == "allow":
-        conditions = [
-            f"{one.path} {'matches' if one.allow is not None else 'does not match'} /{one.allow or one.deny}/"
-            for one in rule.arguments
-        ]
-        return f"allows {listed(rule.tools)}" + (f" if {' and '.join(conditions)}" if conditions else "")
+        allowed = [f"{one.path} matches /{one.allow}/" for one in rule.arguments if one.allow is not None]
+        denied = [f"{one.path} matches /{one.deny}/" for one in rule.arguments if one.deny is not None]
+        conditions = [f"if {' or '.join(allowed)}"] if allowed else []
+        conditions += [f"unless {' or '.join(denied)}"] if denied else []
+        return " ".join((f"allows {listed(rule.tools)}", *conditions))
     offered = {"remove": "they are not offered to the model", "refuse": "a call that offers one is refused", "pass": ""}
     more = f"; {offered[rule.request]}" if offered[rule.request] else ""
     return f"denies {listed(rule.tools)}{more}"
