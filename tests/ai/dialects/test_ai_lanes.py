@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import ai_requests
 import msgspec
 import pytest
 from ai_asking import dialect
@@ -23,40 +24,7 @@ def lanes_of(dialect_name: str, name: str, document) -> list[tuple[str, str]]:
 
 
 def test_messages_of_openai_are_sorted_by_role():
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,c2VjcmV0"}}
-    function = {"name": "f", "description": "d1", "parameters": {"properties": {"p": {"description": "d2"}}}}
-    asked = {
-        "messages": [
-            {"role": "system", "content": "s"},
-            {"role": "developer", "content": [{"type": "text", "text": "d"}]},
-            {"role": "user", "content": [{"type": "text", "text": "u1"}, image]},
-            {"role": "critic", "content": "u2"},
-            {"content": "u3"},
-            {
-                "role": "assistant",
-                "content": None,
-                "refusal": "a1",
-                "reasoning_content": "r",
-                "tool_calls": [
-                    {"function": {"name": "f", "arguments": "{}"}},
-                    {"type": "custom", "custom": {"name": "g", "input": "i"}},
-                ],
-            },
-            {
-                "role": "assistant",
-                "content": [{"type": "refusal", "refusal": "a2"}],
-                "function_call": {"arguments": "l"},
-            },
-            {"role": "tool", "content": "t1"},
-            {"role": "function", "content": [{"type": "text", "text": "t2"}]},
-        ],
-        "prediction": {"type": "content", "content": "a3"},
-        "tools": [{"type": "function", "function": function}],
-        "response_format": {"type": "json_schema", "json_schema": {"schema": {"title": "d3"}}},
-        "user": "me",
-        "metadata": {"k": "v"},
-    }
-    assert lanes_of("openai_chat", "chat_completions", asked) == sorted(
+    assert lanes_of("openai_chat", "chat_completions", ai_requests.CHAT) == sorted(
         [
             ("system", "s"),
             ("developer", "d"),
@@ -71,29 +39,7 @@ def test_messages_of_openai_are_sorted_by_role():
 
 
 def test_items_of_a_response_are_sorted_by_role_and_type():
-    asked = {
-        "instructions": "s1",
-        "input": [
-            {"role": "user", "content": "u1"},
-            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u2"}]},
-            {"role": "developer", "content": "d"},
-            {"role": "system", "content": "s2"},
-            {
-                "role": "assistant",
-                "content": [{"type": "output_text", "text": "a1"}, {"type": "refusal", "refusal": "a2"}],
-            },
-            {"type": "reasoning", "summary": [{"text": "r1"}], "content": [{"text": "r2"}], "encrypted_content": "x"},
-            {"type": "function_call", "name": "f", "arguments": "{}"},
-            {"type": "custom_tool_call", "name": "g", "input": "i"},
-            {"type": "function_call_output", "call_id": "c", "output": "t1"},
-            {"type": "custom_tool_call_output", "output": [{"type": "input_text", "text": "t2"}]},
-            {"type": "shell_call_output", "output": [{"stdout": "t3", "stderr": "t4"}]},
-            {"type": "item_reference", "id": "msg_1"},
-        ],
-        "prompt": {"id": "p", "variables": {"name": "u3", "more": {"type": "input_text", "text": "u4"}}},
-        "tools": [{"type": "function", "name": "f", "description": "d1", "parameters": {"title": "d2"}}],
-    }
-    found = lanes_of("openai_responses", "responses", asked)
+    found = lanes_of("openai_responses", "responses", ai_requests.RESPONSES)
     assert found == sorted(
         [
             ("system", "s1"),
@@ -111,33 +57,7 @@ def test_items_of_a_response_are_sorted_by_role_and_type():
 
 
 def test_blocks_of_anthropic_are_sorted_by_role_and_kind():
-    plain = {"type": "document", "source": {"type": "text", "data": "u2"}, "title": "u3", "context": "u4"}
-    asked = {
-        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
-        "messages": [
-            {"role": "user", "content": "u1"},
-            {
-                "role": "user",
-                "content": [
-                    plain,
-                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "no text"}},
-                    {"type": "tool_result", "tool_use_id": "t", "content": "t1"},
-                    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "t2"}]},
-                ],
-            },
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "thinking", "thinking": "r", "signature": "sig"},
-                    {"type": "redacted_thinking", "data": "no text"},
-                    {"type": "text", "text": "a", "citations": [{"cited_text": "a2", "document_title": "no"}]},
-                    {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"city": "Oslo", "deep": [{"x": "y"}]}},
-                ],
-            },
-        ],
-        "tools": [{"name": "f", "description": "d1", "input_schema": {"title": "d2"}}],
-    }
-    assert lanes_of("anthropic", "messages", asked) == sorted(
+    assert lanes_of("anthropic", "messages", ai_requests.MESSAGES) == sorted(
         [
             ("system", "s"),
             *(("user", each) for each in ("u1", "u2", "u3", "u4")),
@@ -159,21 +79,7 @@ def shapes_of(dialect_name: str, name: str) -> list[ResponseShape]:
 
 @pytest.mark.parametrize("snake", [False, True])
 def test_parts_of_gemini_are_sorted_by_role_in_both_spellings(snake):
-    asked = {
-        "system_instruction" if snake else "systemInstruction": {"parts": [{"text": "s"}]},
-        "contents": [
-            {"parts": [{"text": "u1"}, {"inline_data" if snake else "inlineData": {"data": "no text"}}]},
-            {"role": "user", "parts": [{"text": "u2"}]},
-            {"role": "model", "parts": [{"text": "r", "thought": True}, {"text": "a"}]},
-            {
-                "role": "model",
-                "parts": [{"function_call" if snake else "functionCall": {"name": "f", "args": {"x": "c"}}}],
-            },
-            {"parts": [{"function_response" if snake else "functionResponse": {"name": "f", "response": {"y": "t"}}}]},
-        ],
-        "tools": [{"function_declarations" if snake else "functionDeclarations": [{"name": "f", "description": "d"}]}],
-        "generation_config" if snake else "generationConfig": {"max_output_tokens" if snake else "maxOutputTokens": 5},
-    }
+    asked = ai_requests.gemini(snake=snake)
     shape = endpoint("gemini", "generateContent").request
     assert sorted(texts(shape.lanes, asked)) == sorted(
         [

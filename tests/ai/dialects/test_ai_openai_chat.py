@@ -144,6 +144,12 @@ def test_only_choices_that_have_not_finished_are_finished():
     assert [chunk["choices"][0]["index"] for chunk in chunks] == [0, 2, 3]
 
 
+def test_nobody_gets_more_choices_than_the_api_gives():
+    request = an(streaming=True, choices=10**9)
+    assert CHAT.answer(request, text="").body.count(b'"finish_reason":"stop"') == 128
+    assert CHAT.ending(request, outcome=outcome(), reason="length", message="").count(b'"length"') == 128
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 def test_an_ending_tells_usage_if_it_was_asked_for_and_is_known(wanted, known):

@@ -141,6 +141,13 @@ STREAM = ResponseShape(
     finish=("candidates[].finishReason", "promptFeedback.blockReason"),
     captured={"id": "responseId"},
     scrub=("candidates[].logprobsResult", "candidates[].avgLogprobs"),
+    once=(
+        "candidates[]",
+        "candidates[].content.parts[]",
+        "candidates[].finishReason",
+        "candidates[].groundingMetadata",
+        "candidates[].citationMetadata",
+    ),
     error=FAILED,
 )
 

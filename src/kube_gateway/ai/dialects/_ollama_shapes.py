@@ -67,6 +67,7 @@ _CHAT_ANSWER = ResponseShape(
     finish=("done_reason",),
     captured={"created": "created_at"},
     scrub=("logprobs",),
+    once=("message.tool_calls", "logprobs"),
     error=_FAILED,
 )
 
