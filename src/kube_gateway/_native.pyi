@@ -155,9 +155,6 @@ class Core:
         """Whether the watcher can answer: nobody waits for one that is away."""
     def remember_enrolled(self, addresses: list[str]) -> None:
         """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
-    def set_policy(self, engine: object | None) -> None:
-        """Have LLM calls pass this engine (`kube_gateway.ai.engine.Engine`) from the next request on; None: leave the calls
-        of new connections alone."""
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:
