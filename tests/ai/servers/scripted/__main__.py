@@ -17,11 +17,19 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from ai.servers.scripted.dialects import anthropic_messages, gemini, ollama_chat, openai_chat, openai_responses
+from ai.servers.scripted.dialects import (
+    anthropic_messages,
+    gemini,
+    ollama_chat,
+    openai_chat,
+    openai_completions,
+    openai_responses,
+)
 from ai.servers.scripted.script import Asked, Script, Seen
 
 _PATHS = (
     (re.compile(r"/chat/completions$"), openai_chat),
+    (re.compile(r"/completions$"), openai_completions),
     (re.compile(r"/responses$"), openai_responses),
     (re.compile(r"/v1/messages$"), anthropic_messages),
     (re.compile(r"/models/(?P<model>[^/]+):(?P<verb>generateContent|streamGenerateContent)$"), gemini),
