@@ -31,11 +31,12 @@ apt = for package in $(1); do \
       printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
-.PHONY: help demo test bench build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
+.PHONY: help demo demo-ai test bench build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
   ollama litellm toolchain clean
 
 help:
 	@echo 'make demo    two running pods, in clear and then encrypted'
+	@echo 'make demo-ai LLM calls of running pods under control, with a real Ollama'
 	@echo 'make test    all checks and tests'
 	@echo 'make bench   against no proxy and against Envoy, in one run'
 	@echo 'make build   only set up and build'
@@ -52,6 +53,10 @@ help:
 demo: build
 	$(call say,Running the demo)
 	@$(PYTHON) -m kube_gateway demo --captures out/demo
+
+demo-ai: build ollama
+	$(call say,Running the demo of the AI control)
+	@PYTHONPATH=tests $(PYTHON) -m demo.ai $(DEMO)
 
 test: build test-packages lint ollama litellm
 	$(call say,Testing the native core)
