@@ -43,7 +43,7 @@ _TOLD = {
 def main() -> int:
     """Tell the story; return the exit status."""
     parser = argparse.ArgumentParser(prog="make demo-ai", description="LLM calls under control, step by step.")
-    parser.add_argument("--instance", default="demo-ai")
+    parser.add_argument("--instance", default="demoai")
     parser.add_argument("--keep", action="store_true", help="leave the pods running")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,8 +1,10 @@
-"""Two pods: `models` with all the servers, and `client` with programs that use them."""
+"""Pods: `models` with all the servers, `client` and `governed` with programs that use them. Only the last has a gateway."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ai.clients.application import Application
@@ -26,20 +28,23 @@ LIBRARIES = (
 )
 
 
+GOVERNED = "governed"
+
+
 class World:
     """The pods of one instance of the local mode, which is up. Files are in `directory`."""
 
     def __init__(self, pods: Pods, directory: Path) -> None:
         self.pods = pods
         self._directory = directory
-        for name in ("models", "client"):
+        for name in ("models", "client", GOVERNED):
             pods.run(name, "sleep", "infinity")
         (directory / "scripted").mkdir()
         self.ollama = Ollama(directory, place=self.place("models"))
         self.litellm = LiteLLMProxy(directory, place=self.place("models"))
         self.scripted = ScriptedUpstream(directory / "scripted", place=self.place("models"))
         self._servers = (self.ollama, self.scripted, self.litellm)
-        self._applications: dict[str, Application] = {}
+        self._applications: dict[tuple[str, str], Application] = {}
 
     def place(self, pod: str) -> Place:
         """Runs commands as the pod's application."""
@@ -61,11 +66,35 @@ class World:
         for server in self._servers:
             server.stop()
 
-    def application(self, library: str) -> Application:
-        """The program in the pod `client` that uses a library."""
-        if library not in self._applications:
-            self._applications[library] = Application(library, self._directory, place=self.place("client"))
-        return self._applications[library]
+    def application(self, library: str, *, pod: str = "client") -> Application:
+        """The program in a pod that uses a library."""
+        if (pod, library) not in self._applications:
+            directory = self._directory / pod
+            directory.mkdir(exist_ok=True)
+            self._applications[pod, library] = Application(library, directory, place=self.place(pod))
+        return self._applications[pod, library]
+
+    def govern(self, **settings: str) -> None:
+        """Put the calls of the pod `governed` under control, with further annotations."""
+        self.pods.annotate(GOVERNED, ai="true", **settings)
+
+    @contextmanager
+    def policy(self, policy: dict | str):
+        """A policy for the pod `governed` while the block runs; none afterwards."""
+        self._configure(policy if isinstance(policy, str) else json.dumps(policy))
+        try:
+            yield
+        finally:
+            self._configure(None)
+
+    def requests(self) -> int:
+        """How many calls for text have reached Ollama, directly or by LiteLLM, which makes one of one."""
+        paths = ("/api/chat", "/v1/chat/completions", "/v1/completions")
+        return sum(len(self.ollama.requests(path)) for path in paths)
+
+    def _configure(self, text: str | None) -> None:
+        self.pods.client.configure(GOVERNED, text)
+        self.pods.client.wait_settled(GOVERNED, timeout=20)
 
     def url(self, port: int) -> str:
         """A server of the pod `models`, as the client reaches it."""
