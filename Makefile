@@ -31,7 +31,7 @@ apt = for package in $(1); do \
       printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
-.PHONY: help demo demo-ai test bench build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
+.PHONY: help demo demo-ai test bench bench-ai build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
   ollama litellm toolchain clean
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo 'make demo-ai LLM calls of running pods under control, with a real Ollama'
 	@echo 'make test    all checks and tests'
 	@echo 'make bench   against no proxy and against Envoy, in one run'
+	@echo 'make bench-ai against no proxy and against a LiteLLM proxy, in one run'
 	@echo 'make build   only set up and build'
 	@echo 'make wheel   the wheel, in dist/'
 	@echo 'make image   the container image, in out/image/'
@@ -87,6 +88,11 @@ bench: build
 	@cargo build --release --locked --quiet -p kube-gateway-load
 	$(call say,Measuring)
 	@$(PYTHON) -m bench --output out/bench $(BENCH)
+
+bench-ai: build litellm
+	@cargo build --release --locked --quiet -p kube-gateway-load
+	$(call say,Measuring the AI control)
+	@$(PYTHON) -m bench.ai --output out/bench-ai $(BENCH)
 
 wheel: build
 	@rm -rf dist
