@@ -75,6 +75,7 @@ lint: build test-packages
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary --strict bench
+	@.venv/bin/mypy --no-error-summary --strict -p demo
 	@.venv/bin/mypy --no-error-summary --strict -p deploy.image
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml

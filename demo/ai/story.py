@@ -84,14 +84,15 @@ class Story:
 
     def steps(self) -> Iterator[Step]:
         """Do and tell each step. Raises `KubeGatewayError` when one does not show what it must."""
-        for name, act, holds in (
+        steps: tuple[tuple[str, Callable[[], tuple[str, ...]], Callable[[str], bool]], ...] = (
             ("before", self._nothing, lambda text: "small model" in text and BANNED in text),
             ("enrolled", self._enrol, lambda text: "small model" in text and BANNED in text),
             ("model", self._other_model, lambda text: "larger model" in text and BANNED in text),
             ("masked", self._mask, lambda text: "larger model" in text and MASKED in text and BANNED not in text),
-            ("blocked", self._block, lambda text: REFUSAL in text and "model" not in text),
+            ("blocked", self._block, lambda text: text == REFUSAL),
             ("left", self._leave, lambda text: "small model" in text and BANNED in text),
-        ):
+        )
+        for name, act, holds in steps:
             commands = act()
             said = {PAGE: self._ask_page(), PROGRAM: self._heard()}
             yield Step(name, commands, said, self._gateway_says())
