@@ -54,7 +54,7 @@ class Rehearsal:
         self._engine = Engine(
             policy, model=model, revision=0, name="test", hash_key=bytes(32), meters=self, budgets=Ledger()
         )
-        self._endpoints = [(method, re.compile(pattern)) for method, pattern in self._engine.endpoints]
+        self._endpoints = [(method, re.compile(f"(?:{pattern})/?$")) for method, pattern in self._engine.endpoints]
 
     def ended(self, call: Call) -> None:
         """Take the account of a call, as the engine's meters."""
