@@ -42,10 +42,10 @@ pub(super) struct Automaton {
 }
 
 /// What stands before the place that an automaton starts from, as far as patterns can tell.
-const KINDS: usize = 5;
-const BEFORE: [Option<u8>; KINDS] = [None, Some(b'\n'), Some(b'\r'), Some(b'a'), Some(b' ')];
+pub(super) const KINDS: usize = 5;
+pub(super) const BEFORE: [Option<u8>; KINDS] = [None, Some(b'\n'), Some(b'\r'), Some(b'a'), Some(b' ')];
 
-fn kind_of(before: Option<u8>) -> usize {
+pub(super) fn kind_of(before: Option<u8>) -> usize {
     match before {
         None => 0,
         Some(b'\n') => 1,
@@ -88,6 +88,12 @@ impl Automaton {
         self.starts[kind_of(before)]
     }
 
+    /// Whether a match can begin with this byte.
+    pub(super) fn begins(&self, before: Option<u8>, first: u8) -> bool {
+        let state = self.get(self.next(self.start(before), first));
+        !state.settled || state.at_end != 0
+    }
+
     pub(super) fn next(&self, state: u32, byte: u8) -> u32 {
         let class = usize::from(self.classes[usize::from(byte)]);
         self.next[state as usize * self.width + class]
@@ -127,7 +133,7 @@ impl Survey {
     fn of(dfa: &dense::DFA<Vec<u32>>, numbers: &[u32]) -> Result<Self, BuildError> {
         let classes = dfa.byte_classes().clone();
         let bytes: Vec<u8> = classes.representatives(..).filter_map(|unit| unit.as_u8()).collect();
-        let mut found = Found::default();
+        let mut found = Found::new(dfa);
         let mut starts = [0; KINDS];
         for (start, before) in starts.iter_mut().zip(BEFORE) {
             let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
@@ -238,16 +244,25 @@ impl Survey {
     }
 }
 
-#[derive(Default)]
+/// Numbers states in the order in which they are found.
 struct Found {
-    numbers: HashMap<StateID, u32>,
+    numbers: Vec<Option<u32>>,
     order: Vec<StateID>,
+    shift: usize,
 }
 
 impl Found {
+    fn new(dfa: &dense::DFA<Vec<u32>>) -> Self {
+        Self { numbers: Vec::new(), order: Vec::new(), shift: dfa.stride2() }
+    }
+
     fn number(&mut self, id: StateID) -> u32 {
-        let next = self.order.len() as u32; // its memory is bounded, so their number is
-        *self.numbers.entry(id).or_insert_with(|| {
+        let index = id.as_usize() >> self.shift;
+        if index >= self.numbers.len() {
+            self.numbers.resize(index + 1, None);
+        }
+        let next = self.order.len() as u32; // the memory of an automaton is bounded, so the number of its states is
+        *self.numbers[index].get_or_insert_with(|| {
             self.order.push(id);
             next
         })

@@ -100,7 +100,7 @@ impl Filter {
 
     fn go_on(&mut self, at_end: bool, out: &mut Vec<u8>) {
         while !self.engine.ended
-            && let Some(piece) = self.frames.next()
+            && let Some(piece) = self.frames.next_piece()
         {
             self.frames.join();
             self.engine.take(&self.frames, piece, at_end, out);

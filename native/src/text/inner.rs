@@ -38,15 +38,15 @@ impl Inner {
             let at = self.read + distance;
             self.decoded.push_str(&self.source[self.read..at]);
             self.read = at;
-            match unit(&self.source.as_bytes()[at..]) {
+            match unit(&self.source.as_bytes()[at..], ended) {
                 Unit::Escape(character, length) => {
                     let (at, decoded) = (self.decoded.len(), character.len_utf8());
                     self.escapes.push(Escape { at, decoded, source: length });
                     self.decoded.push(character);
                     self.read += length;
                 }
-                Unit::Incomplete if !ended => return,
-                Unit::Incomplete | Unit::Backslash => {
+                Unit::Incomplete => return,
+                Unit::Backslash => {
                     self.decoded.push('\\');
                     self.read += 1;
                 }
@@ -100,9 +100,11 @@ impl Cursor {
     }
 }
 
-/// What begins with the backslash at the beginning of `text`. Half of a surrogate pair alone stands for U+FFFD.
-fn unit(text: &[u8]) -> Unit {
-    let Some(kind) = text.get(1) else { return Unit::Incomplete };
+/// What begins with the backslash at the beginning of `text`; with `ended`, never what is incomplete. Half of a surrogate pair alone stands for U+FFFD.
+fn unit(text: &[u8], ended: bool) -> Unit {
+    let Some(kind) = text.get(1) else {
+        return if ended { Unit::Backslash } else { Unit::Incomplete };
+    };
     let character = match kind {
         b'"' | b'\\' | b'/' => char::from(*kind),
         b'b' => '\u{8}',
@@ -110,25 +112,25 @@ fn unit(text: &[u8]) -> Unit {
         b'n' => '\n',
         b'r' => '\r',
         b't' => '\t',
-        b'u' => return by_number(text),
+        b'u' => return by_number(text, ended),
         _ => return Unit::Backslash,
     };
     Unit::Escape(character, 2)
 }
 
-fn by_number(text: &[u8]) -> Unit {
+fn by_number(text: &[u8], ended: bool) -> Unit {
     match code_unit(text) {
         Ok(high @ 0xD800..=0xDBFF) => match code_unit(&text[6..]) {
             Ok(low @ 0xDC00..=0xDFFF) => {
                 let number = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
                 Unit::Escape(char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
             }
-            Err(Some(digits)) if digits.is_empty() || could_be_low(digits) => Unit::Incomplete,
+            Err(Some(digits)) if !ended && could_be_low(digits) => Unit::Incomplete,
             _ => Unit::Escape(char::REPLACEMENT_CHARACTER, 6),
         },
         Ok(number) => Unit::Escape(char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-        Err(Some(_)) => Unit::Incomplete,
-        Err(None) => Unit::Backslash,
+        Err(Some(_)) if !ended => Unit::Incomplete,
+        Err(_) => Unit::Backslash,
     }
 }
 
@@ -148,7 +150,8 @@ fn code_unit(text: &[u8]) -> Result<u32, Option<&[u8]>> {
 
 /// Whether the digits of an incomplete escape can become the second half of a surrogate pair.
 fn could_be_low(digits: &[u8]) -> bool {
-    matches!(digits[0], b'd' | b'D') && digits.get(1).is_none_or(|digit| matches!(digit, b'c'..=b'f' | b'C'..=b'F'))
+    digits.first().is_none_or(|digit| matches!(digit, b'd' | b'D'))
+        && digits.get(1).is_none_or(|digit| matches!(digit, b'c'..=b'f' | b'C'..=b'F'))
 }
 
 #[cfg(test)]
@@ -175,8 +178,8 @@ mod tests {
     fn what_is_no_escape_stands_for_itself() {
         assert_eq!(decoded(&["\\x", "\\u00g0", "é\\"]), ["\\x", "\\x\\u00g0", "\\x\\u00g0é"]);
         let mut inner = Inner::default();
-        inner.push("a\\u00", true);
-        assert_eq!(inner.decoded, "a\\u00");
+        inner.push("a\\ud83d\\ude", true);
+        assert_eq!(inner.decoded, "a\u{fffd}\\ude");
     }
 
     #[test]

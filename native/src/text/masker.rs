@@ -189,7 +189,7 @@ struct Walk {
     hash_key: Arc<[u8]>,
     /// The byte before what is not decided yet.
     before: Option<u8>,
-    /// One for each automaton while there is something to decide.
+    /// One for each automaton that can match there, while there is something to decide.
     runs: Vec<Run>,
     counts: BTreeMap<u32, u64>,
     denied: Option<u32>,
@@ -197,6 +197,7 @@ struct Walk {
 
 /// An automaton on its way from the beginning of what is not decided.
 struct Run {
+    automaton: usize,
     state: u32,
     /// How many bytes it has seen.
     seen: usize,
@@ -226,7 +227,8 @@ impl Walk {
                 if at == bytes.len() {
                     break;
                 }
-                self.runs.extend(patterns.automata.iter().map(|automaton| Run::new(automaton, self.before)));
+                let automata = patterns.starts.automata(self.before, bytes[at], patterns.automata.len());
+                self.runs.extend(automata.map(|automaton| Run::new(automaton, &patterns.automata, self.before)));
             }
             if !self.run(&patterns, &bytes[at..], ended) {
                 break;
@@ -263,8 +265,8 @@ impl Walk {
     /// Runs all automata as far as the text goes; whether everything is decided then.
     fn run(&mut self, patterns: &Patterns, text: &[u8], ended: bool) -> bool {
         let mut decided = true;
-        for (automaton, run) in patterns.automata.iter().zip(&mut self.runs) {
-            decided &= run.go(automaton, &patterns.rules, text, ended);
+        for run in &mut self.runs {
+            decided &= run.go(&patterns.automata[run.automaton], &patterns.rules, text, ended);
         }
         decided
     }
@@ -276,8 +278,8 @@ fn longest(runs: &[Run]) -> Option<Match> {
 }
 
 impl Run {
-    fn new(automaton: &Automaton, before: Option<u8>) -> Self {
-        Self { state: automaton.start(before), seen: 0, longest: None }
+    fn new(number: usize, automata: &[Automaton], before: Option<u8>) -> Self {
+        Self { automaton: number, state: automata[number].start(before), seen: 0, longest: None }
     }
 
     /// Goes on through `text`, which begins where this run began; whether it has come to its end.

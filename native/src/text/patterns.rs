@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::automaton::{Automaton, BuildError};
 use super::checks::Check;
+use super::groups::Groups;
 use super::replacement::Replacement;
 use super::starts::Starts;
 use super::syntax;
@@ -43,6 +44,8 @@ struct Described {
     action: Action,
     #[serde(default = "stars")]
     replacement: String,
+    #[serde(default)]
+    expand: bool,
 }
 
 fn stars() -> String {
@@ -57,6 +60,17 @@ impl Described {
             _ => return Err("exactly one of literal and regex is needed".to_owned()),
         };
         Ok(if self.words { syntax::as_words(expression) } else { expression })
+    }
+
+    fn replacement(&self) -> Result<Replacement, String> {
+        let text = self.replacement.clone();
+        match &self.regex {
+            Some(regex) if self.expand => {
+                let groups = Groups::new(regex, self.ignore_case, &text)?;
+                Ok(Replacement::with_groups(text, groups))
+            }
+            _ => Ok(Replacement::new(text)),
+        }
     }
 
     fn error(&self, reason: impl Into<String>) -> PatternError {
@@ -87,6 +101,7 @@ impl Patterns {
         let described: Vec<Described> =
             serde_json::from_slice(json).map_err(|error| PatternError::List(error.to_string()))?;
         let mut expressions = Vec::with_capacity(described.len());
+        let mut replacements = Vec::with_capacity(described.len());
         let mut warnings = Vec::new();
         for pattern in &described {
             let expression = pattern.expression().map_err(|reason| pattern.error(reason))?;
@@ -98,10 +113,12 @@ impl Patterns {
                 ));
             }
             expressions.push(expression);
+            replacements.push(pattern.replacement().map_err(|reason| pattern.error(reason))?);
         }
         let automata = build(&described, &expressions)?;
         let mut ids = Ids::default();
-        let rules = described.into_iter().map(|pattern| ids.rule(pattern)).collect();
+        let rules = described.into_iter().zip(replacements);
+        let rules = rules.map(|(pattern, replacement)| ids.rule(pattern, replacement)).collect();
         Ok(Self { rules, ids: ids.names, starts: Starts::of(&automata), automata, warnings })
     }
 
@@ -117,17 +134,24 @@ impl Patterns {
     /// What the compiled form takes, in bytes, about.
     pub fn memory(&self) -> usize {
         let automata: usize = self.automata.iter().map(Automaton::memory).sum();
-        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 1024]>()
+        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 256 * (5 + 4)]>()
     }
 }
 
-/// Literals together are a tree of words; regular expressions together may be more than the sum of them, so they are
-/// halved until they fit.
+/// Above this, several regular expressions share an automaton.
+const MOST_AUTOMATA: usize = 32;
+
+/// Literals together are a tree of words. Regular expressions together are more than the sum of them, up to the product,
+/// so each has an automaton of its own while they are few, and those that share one are halved until they fit.
 fn build(described: &[Described], expressions: &[Hir]) -> Result<Vec<Automaton>, PatternError> {
     let numbered = (0..).zip(expressions).zip(described);
     let (literals, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, pattern)| pattern.literal.is_some());
     let mut automata = Vec::new();
-    let mut waiting: Vec<Vec<_>> = [literals, others].into_iter().filter(|group| !group.is_empty()).collect();
+    let share = others.len().div_ceil(MOST_AUTOMATA).max(1);
+    let mut waiting: Vec<Vec<_>> = others.chunks(share).map(<[_]>::to_vec).collect();
+    if !literals.is_empty() {
+        waiting.push(literals);
+    }
     while let Some(mut group) = waiting.pop() {
         let patterns: Vec<(u32, &Hir)> = group.iter().map(|(pattern, _)| *pattern).collect();
         match Automaton::build(&patterns) {
@@ -158,13 +182,12 @@ struct Ids {
 }
 
 impl Ids {
-    fn rule(&mut self, pattern: Described) -> Rule {
+    fn rule(&mut self, pattern: Described, replacement: Replacement) -> Rule {
         let next = self.names.len() as u32;
         let id = *self.numbers.entry(pattern.id).or_insert_with_key(|name| {
             self.names.push(name.clone());
             next
         });
-        let replacement = Replacement::new(pattern.replacement);
         Rule { id, check: pattern.check, action: pattern.action, replacement }
     }
 }

@@ -1,17 +1,21 @@
 //! Where a match can begin, by two bytes: the one before and the first. Text in which nothing begins is passed at the
 //! speed of one look-up a byte, or of memchr where all matches begin with one of at most three bytes.
 
-use super::automaton::Automaton;
+use super::automaton::{Automaton, BEFORE, KINDS, kind_of};
 
 const ROW: usize = 256 / 64;
 
 pub(super) struct Starts {
-    /// A bit by the byte before and the first byte.
+    /// Which automata, by what is before and the first byte.
+    automata: Box<[[Mask; 256]; KINDS]>,
+    /// Whether any, by the byte before and the first byte.
     pairs: Box<[u64; 256 * ROW]>,
-    /// The same for the beginning of a text.
-    beginning: [u64; ROW],
     few: Option<Few>,
 }
+
+/// A bit for each automaton; the last one stands for all that are left.
+type Mask = u64;
+const LAST: usize = Mask::BITS as usize - 1;
 
 #[derive(Clone, Copy)]
 enum Few {
@@ -22,36 +26,27 @@ enum Few {
 
 impl Starts {
     pub(super) fn of(automata: &[Automaton]) -> Self {
-        let begins = |before: Option<u8>, first: u8| {
-            automata.iter().any(|automaton| {
-                let state = automaton.get(automaton.next(automaton.start(before), first));
-                !state.settled || state.at_end != 0
-            })
-        };
-        let mut pairs = Box::new([0; 256 * ROW]);
-        let mut beginning = [0; ROW];
-        let mut firsts = Vec::new();
-        for first in 0..=255 {
-            let (word, bit) = (usize::from(first / 64), 1 << (first % 64));
-            let mut any = begins(None, first);
-            beginning[word] |= if any { bit } else { 0 };
-            for before in 0..=255 {
-                if begins(Some(before), first) {
-                    pairs[usize::from(before) * ROW + word] |= bit;
-                    any = true;
-                }
-            }
-            if any {
-                firsts.push(first);
+        let mut by_kind = Box::new([[0; 256]; KINDS]);
+        for (masks, before) in by_kind.iter_mut().zip(BEFORE) {
+            for (first, mask) in (0..=255).zip(masks) {
+                let beginning = automata.iter().enumerate().filter(|(_, automaton)| automaton.begins(before, first));
+                *mask = beginning.fold(0, |mask, (number, _)| mask | 1 << number.min(LAST));
             }
         }
-        let few = match firsts[..] {
-            [one] => Some(Few::One(one)),
-            [one, two] => Some(Few::Two(one, two)),
-            [one, two, three] => Some(Few::Three(one, two, three)),
-            _ => None,
-        };
-        Self { pairs, beginning, few }
+        let mut pairs = Box::new([0; 256 * ROW]);
+        for (before, row) in (0..=255).zip(pairs.chunks_exact_mut(ROW)) {
+            for (first, mask) in by_kind[kind_of(Some(before))].iter().enumerate() {
+                row[first / 64] |= u64::from(*mask != 0) << (first % 64);
+            }
+        }
+        let few = Few::of((0..=255).filter(|first| by_kind.iter().any(|masks| masks[usize::from(*first)] != 0)));
+        Self { automata: by_kind, pairs, few }
+    }
+
+    /// The numbers of the automata, of so many, in which a match can begin with the byte `first`.
+    pub(super) fn automata(&self, before: Option<u8>, first: u8, count: usize) -> impl Iterator<Item = usize> {
+        let mask = self.automata[kind_of(before)][usize::from(first)];
+        (0..count).filter(move |number| mask >> (*number).min(LAST) & 1 != 0)
     }
 
     /// The first place from `at` on where a match can begin, or the length of `text`. `before` is the byte before `at`.
@@ -69,10 +64,8 @@ impl Starts {
                 None => at,
             };
             let Some(first) = text.get(at).copied() else { return text.len() };
-            match before {
-                None if bit(&self.beginning, first) => return at,
-                Some(before) if bit(&self.pairs[usize::from(before) * ROW..], first) => return at,
-                _ => (),
+            if self.automata[kind_of(before)][usize::from(first)] != 0 {
+                return at;
             }
             if self.few.is_none() {
                 return self.next_of_many(text, at + 1);
@@ -94,6 +87,15 @@ fn bit(row: &[u64], index: u8) -> bool {
 }
 
 impl Few {
+    fn of(firsts: impl Iterator<Item = u8>) -> Option<Self> {
+        match firsts.take(4).collect::<Vec<_>>()[..] {
+            [one] => Some(Self::One(one)),
+            [one, two] => Some(Self::Two(one, two)),
+            [one, two, three] => Some(Self::Three(one, two, three)),
+            _ => None,
+        }
+    }
+
     fn find(self, text: &[u8]) -> Option<usize> {
         match self {
             Self::One(one) => memchr::memchr(one, text),

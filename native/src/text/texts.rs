@@ -250,7 +250,8 @@ impl Engine {
         self.decoded.clear();
         escape::decode(std::str::from_utf8(&self.made[from..]).unwrap_or_default(), &mut self.decoded);
         let kept = self.outcome.texts.entry(&rule.name);
-        let room = self.start.collect.saturating_sub(kept.len()).min(self.decoded.len());
-        kept.push_str(&self.decoded[..self.decoded.floor_char_boundary(room)]);
+        let room = self.start.collect.saturating_sub(kept.len());
+        let fits = |(at, character): &(usize, char)| at + character.len_utf8() <= room;
+        kept.extend(self.decoded.char_indices().take_while(fits).map(|(_, character)| character));
     }
 }

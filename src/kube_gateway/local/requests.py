@@ -13,10 +13,11 @@ from kube_gateway.control.decide import decide
 from kube_gateway.errors import KubeGatewayError, UsageError
 from kube_gateway.local import api, cgroups, network
 from kube_gateway.local.endpoint import peer_user
-from kube_gateway.model.settings import settings_from_annotations
+from kube_gateway.model.settings import Settings, settings_from_annotations
 
 if TYPE_CHECKING:
-    from kube_gateway.local.manager import LocalPod, Manager
+    from kube_gateway.local.manager import Manager
+    from kube_gateway.local.pods import LocalPod
 
 _log = logging.getLogger("manager")
 
@@ -53,6 +54,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.run_pod(request)]
             case api.Annotate():
                 pods = [await manager.annotate(request)]
+            case api.SetConfig():
+                pods = [manager.configure(request)]
             case api.Upgrade():
                 pods = [await manager.upgrade(request.name)]
             case api.Delete():
@@ -81,6 +84,7 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
     main = [record.pid] if pod.workload.running else []
     members = cgroups.members(cgroups.pod_cgroup(manager.instance, record.name) / cgroups.APPLICATION)
     in_effect = gateway.report is not None and gateway.report.settings_revision == gateway.revision
+    in_effect = in_effect and (not settings.ai or _policy_in_effect(pod, settings))
     if settings.wanted and pod.workload.running:
         settled = state == "ready" and in_effect
     else:
@@ -98,6 +102,8 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         pids=(*main, *(pid for pid in members if pid not in main)),
         created=record.created,
         encryption=settings.encryption if settings.wanted else "off",
+        ai=settings.wanted and settings.ai,
+        policy=str(manager.policies.path(record.name, settings)),
         gateway=state,
         generation=gateway.generation,
         settled=settled and not pending,
@@ -105,6 +111,15 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
         report=gateway.report,
     )
+
+
+def _policy_in_effect(pod: LocalPod, settings: Settings) -> bool:
+    """Whether the worker applies what is asked for, or cannot, which is the pod's problem then."""
+    said = pod.gateway.report.ai if pod.gateway.report is not None else None
+    found = pod.find_policy()
+    if said is None or not said.policy or said.model != settings.ai_model:
+        return False
+    return found.policy is None or found.policy.name in (said.policy, said.refused)
 
 
 def _gateway_state(pod: LocalPod) -> str:

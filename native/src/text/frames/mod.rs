@@ -157,7 +157,7 @@ impl Frames {
         self.buffer.ended = true;
     }
 
-    pub fn next(&mut self) -> Option<Piece> {
+    pub fn next_piece(&mut self) -> Option<Piece> {
         self.parts.clear();
         let (buffer, parts) = (&mut self.buffer, &mut self.parts);
         match &mut self.kind {
