@@ -92,7 +92,7 @@ impl Engine {
         match piece {
             Piece::Other(range) => {
                 if at_end {
-                    self.flush(None, out);
+                    self.flush(out);
                 }
                 out.extend_from_slice(&bytes[range]);
             }
@@ -107,7 +107,7 @@ impl Engine {
             Piece::Close { before, raw } => {
                 self.outcome.done = true;
                 self.separate(b",");
-                self.flush(None, out);
+                self.flush(out);
                 self.open.clear();
                 out.extend_from_slice(&bytes[before]);
                 out.extend_from_slice(&bytes[raw]);
@@ -118,7 +118,7 @@ impl Engine {
     /// Nothing follows.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.separate(b",");
-        self.flush(None, out);
+        self.flush(out);
         let has_own_end = self.plan.last.is_some() || self.plan.ends.iter().any(|end| end.key.is_empty());
         self.outcome.done |= !has_own_end;
     }
@@ -153,7 +153,7 @@ impl Engine {
         let data = frames.data();
         if self.plan.last.as_ref().is_some_and(|last| last.as_bytes() == data.bytes.trim_ascii()) {
             self.outcome.done = true;
-            self.flush(None, out);
+            self.flush(out);
             self.open.clear();
             if !self.ended {
                 self.send_as_it_is(&frames.bytes()[raw], out);
@@ -173,7 +173,7 @@ impl Engine {
             }
             Err(_) => {
                 if at_end {
-                    self.flush(None, out);
+                    self.flush(out);
                 }
                 self.unreadable(&frames.bytes()[raw], out);
             }
@@ -265,14 +265,15 @@ impl Engine {
     fn cut(&mut self, out: &mut Vec<u8>) {
         self.separate(b",");
         self.store.lanes.iter_mut().for_each(|lane| lane.waiting = None);
-        self.flush(None, out);
+        self.flush(out);
         self.outcome.cut = true;
         self.ended = true;
     }
 
-    /// Ends all texts.
-    fn flush(&mut self, sequence: Option<i64>, out: &mut Vec<u8>) {
-        let ended: Vec<Lane> = self.store.lanes.drain(..).collect();
-        self.end(ended, sequence, out);
+    /// Ends all texts, whose last events have been sent.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        let mut ended: Vec<Lane> = self.store.lanes.drain(..).collect();
+        ended.iter_mut().for_each(|lane| lane.last = None);
+        self.end(ended, None, out);
     }
 }
