@@ -28,6 +28,8 @@ pub(super) struct Engine {
     pub(super) model: Option<Vec<u8>>,
     pub(super) outcome: Outcome,
     pub(super) ended: bool,
+    /// It has ended in the middle of an event, whose text up to there is still to be sent.
+    pub(super) is_partial: bool,
     pub(super) store: Store,
     pub(super) whole: Whole,
     pub(super) calls: Calls,
@@ -70,6 +72,7 @@ impl Engine {
             start,
             outcome: Outcome::default(),
             ended: false,
+            is_partial: false,
             store: Store::default(),
             whole: Whole::default(),
             calls: Calls::default(),
@@ -203,7 +206,7 @@ impl Engine {
             return;
         }
         self.texts(&mut event, out);
-        if !self.ended || !whole && self.says_something() {
+        if !self.ended || self.is_partial && !whole {
             self.send(&event, out);
         }
         if !self.ended && !has_end && self.is_too_much(&event) {
