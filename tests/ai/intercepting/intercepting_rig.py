@@ -100,7 +100,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._connections: queue.Queue[Peer] = queue.Queue()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -239,10 +239,10 @@ class Plan:
 class Rig:
     """One gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, address: str = "127.0.0.1") -> None:
         self._hooks = Hooks()
         maps = {name: os.dup(descriptor) for name, descriptor in self._hooks.shared_maps().items()}
-        self.core = Core(addresses=["127.0.0.1"], maps=maps, threads=2)
+        self.core = Core(addresses=[address], maps=maps, threads=2)
         self.core.configure(mode="off", debug=bool(os.environ.get("RIG_DEBUG")))
         self._upstreams: list[Upstream] = []
         self._peers: list[Peer] = []
@@ -296,7 +296,9 @@ def running() -> Iterator[Rig]:
         rig.close()
 
 
-def post(body: bytes, *headers: str, path: str = "/v1/chat/completions", content_type: str = "application/json") -> bytes:
+def post(
+    body: bytes, *headers: str, path: str = "/v1/chat/completions", content_type: str = "application/json"
+) -> bytes:
     """A request with Content-Length."""
     lines = [f"POST {path} HTTP/1.1", "Host: server", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body
