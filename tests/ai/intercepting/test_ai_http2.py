@@ -209,8 +209,7 @@ def test_a_server_that_says_goodbye_is_heard(rig):
     server.state.close_connection()
     server.flush()
     server.peer.close()
-    frames = client.peer.rest()
-    assert frames[3] == GOAWAY
+    assert client.peer.exactly(9)[3] == GOAWAY
 
 
 def test_an_interim_answer_passes(rig):

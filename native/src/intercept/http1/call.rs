@@ -53,7 +53,7 @@ impl Incoming<'_> {
                     sending.put_first(body.into_raw());
                     return Ok(None);
                 }
-                other => return self.incomplete(wire, other, &body).await.map(Some),
+                other => return self.incomplete(wire, other, body).await.map(Some),
             }
         }
         let state = if is_too_large {
@@ -62,7 +62,7 @@ impl Incoming<'_> {
             body.collect(&mut wire.client, sending.framing(), collect::all).await?
         };
         if state != State::Complete {
-            return self.incomplete(wire, state, &body).await.map(Some);
+            return self.incomplete(wire, state, body).await.map(Some);
         }
         self.decide(wire, sending, body, must_look, codings).await
     }
@@ -92,18 +92,19 @@ impl Incoming<'_> {
     }
 
     /// The body is not all there, and will not be.
-    async fn incomplete(&self, wire: &mut Wire<'_>, state: State, body: &Collector) -> Result<Next, Broken> {
+    async fn incomplete(&self, wire: &mut Wire<'_>, state: State, body: Collector) -> Result<Next, Broken> {
         let counters = &self.context.interception.counters;
         let answer = match state {
             State::Truncated => return Ok(Next::Close),
             State::TooLarge => {
                 add(&counters.llm_too_large, 1);
                 let encoded = self.request.head.has("content-encoding");
-                let request = self.llm_request(Bytes::copy_from_slice(body.content()), encoded);
+                let request = self.llm_request(body.into_parts().1, encoded);
                 let policy = Arc::clone(&self.policy);
                 reply::complete(&blocking(move || policy.too_large(request)).await?, true, false)
             }
             State::NoRoom => {
+                drop(body);
                 add(&counters.llm_over_limit, 1);
                 reply::plain(503, "kube-gateway: too many large requests at once\n")
             }
