@@ -131,7 +131,7 @@ class Core:
     def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
     def configure(self, *, mode: str, debug: bool) -> None:
-        """`mode` is `off`, `permissive` or `strict`."""
+        """`mode` is `none` (no tunnels at all), `off` (tunnels without TLS), `permissive` or `strict`."""
     def listen(self, kind: str, socket: int) -> None:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
     def listen_for(self, destination: str, socket: int) -> None:

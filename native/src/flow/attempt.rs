@@ -98,6 +98,7 @@ impl<'a> Connection<'a> {
         }
         let mode = self.gateway.mode();
         let route = match (mode, self.gateway.identity.load_full()) {
+            (Mode::Clear, _) => Route::Clear,
             (Mode::Off, _) => self.route(&Plain, others).await,
             (_, Some(identity)) => self.route(&Tls(identity), others).await,
             (_, None) => Route::Clear,

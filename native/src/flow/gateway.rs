@@ -42,6 +42,8 @@ pub enum Mode {
     Off = 0,
     Permissive = 1,
     Strict = 2,
+    /// No tunnels at all: straight to the destination.
+    Clear = 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,15 +122,17 @@ impl Gateway {
         match self.mode.load(Ordering::Relaxed) {
             0 => Mode::Off,
             1 => Mode::Permissive,
+            3 => Mode::Clear,
             _ => Mode::Strict,
         }
     }
 
-    /// With encryption switched on or off, what is known of peers is about another port: it is forgotten.
+    /// With encryption switched on or off, what is known of peers is about another port, or old: it is forgotten.
     pub fn set_mode(&self, mode: Mode) {
         let before = self.mode();
         self.mode.store(mode as u8, Ordering::Relaxed);
-        if (before == Mode::Off) != (mode == Mode::Off) {
+        let encrypts = |mode| matches!(mode, Mode::Permissive | Mode::Strict);
+        if before != mode && !(encrypts(before) && encrypts(mode)) {
             self.peers.forget();
             self.tls_pool.clear();
             self.plain_pool.clear();

@@ -92,6 +92,7 @@ impl Core {
     #[pyo3(signature = (*, mode, debug))]
     fn configure(&self, mode: &str, debug: bool) -> PyResult<()> {
         let mode = match mode {
+            "none" => Mode::Clear,
             "off" => Mode::Off,
             "permissive" => Mode::Permissive,
             "strict" => Mode::Strict,

@@ -17,9 +17,10 @@ from kube_gateway.control.actions import (
     Leave,
     RemoveHooks,
     ReportProblem,
+    SetPolicy,
     StartGateway,
 )
-from kube_gateway.control.observed import Observed, Obstacle, PodObservation
+from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation, PolicyText
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import Settings, settings_from_annotations
@@ -38,6 +39,7 @@ _CHOSEN_BY_THE_KERNEL = range(32768, 61000)
 
 FIRST_RETRY = 0.2
 INVALID_ANNOTATION = "InvalidAnnotation"
+POLICY_REFUSED = "PolicyRefused"
 
 
 def decide(observed: Observed) -> tuple[Action, ...]:
@@ -93,6 +95,8 @@ def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str
         return
     if gateway.applied != settings:
         yield Configure(pod=pod.pod.key, settings=settings)
+    if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:
+        yield SetPolicy(pod=pod.pod.key, policy=policy)
     yield from _flush(pod, settings, encrypting)
     if gateway.outdated and _may_start(pod, observed):
         yield _start(pod)
@@ -113,7 +117,34 @@ def problem_of(pod: PodObservation) -> Obstacle | None:
         settings = settings_from_annotations(pod.pod.annotations)
     except InvalidAnnotation as problem:
         return Obstacle(reason=INVALID_ANNOTATION, message=problem.message, hint=problem.hint or "")
-    return pod.obstacle if pod.running and (settings.wanted or pod.hooks_left) else None
+    obstacle = pod.obstacle if pod.running and (settings.wanted or pod.hooks_left) else None
+    return obstacle or (_policy_problem(pod) if pod.running and settings.wanted and settings.ai else None)
+
+
+def _policy_problem(pod: PodObservation) -> Obstacle | None:
+    if pod.policy.problem is not None:
+        return pod.policy.problem
+    said = pod.gateway.ai if pod.gateway is not None else None
+    wanted = pod.policy.policy
+    if said is None or wanted is None or not said.refused or said.refused != wanted.name:
+        return None
+    # The watcher understood it, so the two are of different versions, or it does not work where the gateway is.
+    message = f"the gateway does not take the policy in {wanted.source}: {said.problem}"
+    hint = "see that gateway and watcher run the same image; the last policy that was right stays in force"
+    return Obstacle(reason=POLICY_REFUSED, message=message, hint=hint)
+
+
+def _policy(pod: PodObservation, gateway: GatewayObservation) -> PolicyText | None:
+    """The policy that the gateway is to have; None: what it has, whatever that is.
+
+    Where what was found is not right, the last one that was stays; a gateway that never had one has to be told that there
+    is none, as it waits for it.
+    """
+    if pod.policy.problem is None:
+        return pod.policy.policy
+    if gateway.policy is None and gateway.ai is not None and not gateway.ai.policy:
+        return PolicyText(text="", source="none that was right")
+    return None
 
 
 def settings_of(pod: PodObservation) -> Settings | None:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kube_gateway import _native
+from kube_gateway import __version__, _native
 from kube_gateway.control import messages
+from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.inventory import clear_connections
+from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
+
+
+def hello(environment: GatewayEnvironment) -> messages.Hello:
+    """What a gateway says first."""
+    return messages.Hello(
+        pod=environment.pod, uid=environment.uid, generation=environment.generation, version=__version__
+    )
 
 
 def make_report(
@@ -19,6 +28,7 @@ def make_report(
     snapshot: GatewaySnapshot,
     gateway_cgroups: Collection[int],
     control_port: int,
+    ai: AiReport | None = None,
 ) -> messages.Report:
     """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
     clear = clear_connections(
@@ -30,4 +40,5 @@ def make_report(
         certificate_expires=certificate_expires,
         clear_connections=clear,
         snapshot=GatewaySnapshot(counters={**snapshot.counters, **hooks.counters()}, peers=snapshot.peers),
+        ai=ai,
     )

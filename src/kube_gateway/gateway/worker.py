@@ -14,13 +14,18 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kube_gateway import _native
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.libraries import open_libraries, use_libraries
 from kube_gateway.gateway.logs import set_debug, start_logging
 from kube_gateway.model.flow import GatewaySnapshot
+
+if TYPE_CHECKING:
+    from kube_gateway.gateway.worker_calls import Calls
 
 _STATE_EVERY = 1.0
 _log = logging.getLogger("worker")
@@ -33,6 +38,7 @@ class Worker:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._core: _native.Core | None = None
+        self._calls: Calls | None = None
 
     def run(self) -> None:
         """Serve until the supervisor ends."""
@@ -79,6 +85,8 @@ class Worker:
                 core.stop_listening(message.kind)
             case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
                 _learn(core, message)
+            case messages.UsePolicy() | messages.LeaveCallsAlone() | messages.ServeFigures():
+                self._control_calls(core, message, descriptors)
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():
@@ -89,9 +97,33 @@ class Worker:
         self._core = _native.Core(addresses=list(message.addresses), maps=maps, threads=message.threads)
         threading.Thread(target=self._forward_queries, args=(self._core,), daemon=True).start()
 
+    def _control_calls(
+        self,
+        core: _native.Core,
+        message: messages.UsePolicy | messages.LeaveCallsAlone | messages.ServeFigures,
+        descriptors: list[int],
+    ) -> None:
+        if self._calls is None:
+            # Not needed without AI control, and not small.
+            from kube_gateway.gateway.worker_calls import Calls  # noqa: PLC0415
+
+            self._calls = Calls(core)
+        match message:
+            case messages.UsePolicy():
+                self._calls.use(message, descriptors)
+                self._report()
+            case messages.LeaveCallsAlone():
+                self._calls.leave_alone()
+            case messages.ServeFigures():
+                self._calls.serve_figures(descriptors)
+
     def _report(self) -> None:
         if self._core is not None:
-            state = messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active())
+            state = messages.State(
+                snapshot=_snapshot.decode(self._core.snapshot()),
+                active=self._core.active(),
+                ai=self._calls.report() if self._calls is not None else None,
+            )
             messages.send(self._channel, state)
 
     def _forward_queries(self, core: _native.Core) -> None:
@@ -145,7 +177,9 @@ def main() -> None:
     start_logging()
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
+        libraries = open_libraries()
         _native.drop_privileges()
+        use_libraries(libraries)
         Worker(channel).run()
     except _native.NativeError as error:
         _log.error("%s", error.args[0])
