@@ -20,7 +20,8 @@ import msgspec
 from kube_gateway._native import Core, Hooks, LlmRequest
 
 PATIENCE = 5.0
-ENDPOINTS = [("POST", "/chat/completions"), ("POST", "/api/chat"), ("GET", "/models")]
+ENDPOINTS = [("POST", "/chat/completions"), ("POST", "/api/chat"), ("GET", "/models"), ("POST", "/api/blobs/[^/]+")]
+BY_HEAD = [3]
 
 FRAMING_OF = {"text/event-stream": "sse", "application/json": "whole", "application/x-ndjson": "ndjson"}
 
@@ -177,6 +178,7 @@ class Engine:
 
     def __init__(self, decide: Callable[[LlmRequest], Decision] | None = None, *, body_limit: int = 1 << 20) -> None:
         self.endpoints = ENDPOINTS
+        self.by_head = BY_HEAD
         self.body_limit = body_limit
         self.requests: list[LlmRequest] = []
         self.decisions: list[Decision] = []

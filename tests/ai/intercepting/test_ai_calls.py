@@ -131,6 +131,27 @@ def test_calls_without_a_body_are_decided(rig):
     assert [request.endpoint for request in engine.requests] == [2, 0]
 
 
+BLOB = post(b"\x00" * 3_000_000, path="/api/blobs/sha256:a", content_type="application/octet-stream")
+
+
+def test_calls_with_other_bodies_are_decided_by_their_heads_and_not_collected(rig):
+    engine, client, server = decided(rig, BLOB[:100_000])
+    assert server.exactly(100_000) == BLOB[:100_000]
+    client.send(BLOB[100_000:])
+    assert server.exactly(len(BLOB) - 100_000) == BLOB[100_000:]
+    server.send(ok(b"x"))
+    client.until(b"\r\n\r\nx")
+    client.send(BLOB[:10])
+    assert engine.requests[0].body == b""
+    assert engine.decisions[0].facts()["status"] == 200
+
+
+def test_calls_with_other_bodies_are_refused_before_their_bodies(rig):
+    _, client, server = decided(rig, BLOB[:100_000], reply=Reply())
+    assert b"Connection: close\r\n" in client.until(b'"no"}')
+    assert server.rest() == b""
+
+
 @pytest.mark.parametrize("body", [b"x" * 20, chunked(b"x" * 20)])
 def test_a_body_beyond_the_limit_is_413(rig, body):
     engine = Engine(body_limit=10)

@@ -102,6 +102,20 @@ def test_a_call_beyond_the_limit_is_413(rig):
     assert engine.decisions == []
 
 
+def test_calls_with_other_bodies_are_decided_by_their_heads(rig):
+    engine = Engine(lambda seen: Decision(reply=Reply()) if seen.target.endswith("b") else Decision())
+    client, server = connected(rig, engine)
+    client.headers(1, request("/api/blobs/a"))
+    server.until(h2.events.RequestReceived)
+    client.data(1, b"\x00blob", end=True)
+    assert server.body(1) == b"\x00blob"
+    server.headers(1, [(":status", "201")], end=True)
+    client.until(h2.events.StreamEnded, 1)
+    client.headers(3, request("/api/blobs/b"))
+    assert client.body(3) == b'{"error":"no"}'
+    assert [seen.body for seen in engine.requests] == [b"", b""]
+
+
 def answered(rig, plan: Plan, content_type: str, *, edits: bool = True):
     engine, client, server = call(rig, response=Response(plan=plan, edits=edits))
     server.until(h2.events.StreamEnded, 1)

@@ -14,7 +14,7 @@ use crate::flow::counters::add;
 use crate::intercept::connection::Context;
 use crate::intercept::decision::{self, Ask, Decided};
 use crate::intercept::exchange::{Exchange, blocking};
-use crate::intercept::framing::Framing;
+use crate::intercept::framing::{EMPTY, Framing};
 use crate::intercept::head::{Edit, Request};
 use crate::intercept::input::{Broken, Wire};
 use crate::intercept::policy::{Forward, LlmRequest, Policy, Reply, Verdict};
@@ -41,6 +41,10 @@ impl Incoming<'_> {
         // A body that says it is something else is looked at as well: there are servers that do not care what it says.
         let must_look = !is_json && !sending.framing().is_done();
         let limit = self.policy.body_limit();
+        if self.policy.by_head(self.endpoint) {
+            let body = Collector::new(&self.context.interception.budget, &EMPTY, limit);
+            return self.decide(wire, sending, body, false, Vec::new()).await;
+        }
         let is_too_large = matches!(sending.framing(), Framing::Length(length) if *length > limit as u64);
         let mut body = Collector::new(&self.context.interception.budget, sending.framing(), limit);
         if !is_too_large || must_look {
@@ -157,7 +161,8 @@ impl Incoming<'_> {
                     Verdict::Reply(answer) => {
                         add(&counters.llm_replies, 1);
                         exchange.accept(None, asked);
-                        self.reply(wire, &answer, &mut exchange).await
+                        let complete = sending.framing().is_done();
+                        self.reply(wire, &answer, &mut exchange, complete).await
                     }
                     Verdict::Forward(mut forward) => {
                         exchange.accept(forward.answer.take(), asked);
@@ -170,8 +175,15 @@ impl Incoming<'_> {
         }
     }
 
-    async fn reply(&self, wire: &mut Wire<'_>, answer: &Reply, exchange: &mut Exchange) -> Result<Next, Broken> {
+    async fn reply(
+        &self,
+        wire: &mut Wire<'_>,
+        answer: &Reply,
+        exchange: &mut Exchange,
+        complete: bool,
+    ) -> Result<Next, Broken> {
         let (close, keep_alive) = reply::persistence(self.request);
+        let close = close || !complete;
         exchange.facts.status = answer.status;
         exchange.facts.response_bytes = answer.body.len() as u64;
         wire.client_out.send(&reply::complete(answer, close, keep_alive)).await?;
@@ -214,7 +226,8 @@ impl Incoming<'_> {
         let mut edits: Vec<Edit> = hop_edits(self.request, sending);
         let is_framing = |edit: &Edit| FRAMING.iter().any(|name| edit.0.eq_ignore_ascii_case(name));
         edits.extend(forward.set_headers.into_iter().filter(|edit| !is_framing(edit)));
-        let body = match forward.body {
+        let by_head = self.policy.by_head(self.endpoint);
+        let body = match forward.body.filter(|_| !by_head) {
             None => raw,
             Some(body) => {
                 edits.extend(ABOUT_THE_BODY.iter().map(|name| ((*name).to_owned(), None)));
