@@ -69,6 +69,13 @@ REMARKS = {
             "rules[0].words[0]: 'banana' has 'ban' (words[1]) in it, which is enough to match",
         ],
     ),
+    "numbers that mean little": (
+        "- {kind: size, name: a, maxBytes: 65MiB}\n- {kind: budget, name: b, tokens: 1000, window: 1d}",
+        [
+            "rules[0].maxBytes: never acts: bodyLimit refuses bodies beyond 64MiB before",
+            "rules[1].reserve: a call without a limit of its own reserves 4096 of 1000 tokens: all there is",
+        ],
+    ),
     "a slow pattern": (
         "- {kind: regex, name: a, patterns: ['.*x'], lanes: [user]}",
         ["rules[0]: it begins with a repetition without a bound"],
