@@ -19,6 +19,7 @@ use super::pool::Pool;
 use super::services::{Answer, Services};
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
+use crate::intercept::Interception;
 use crate::log;
 use crate::tunnel::session::Session;
 use crate::tunnel::tls::{Identity, TlsSession};
@@ -50,6 +51,8 @@ pub enum Listener {
     Redirect,
     TlsTunnel,
     PlainTunnel,
+    /// Whatever connects goes there.
+    Fixed(SocketAddr),
 }
 
 /// What the watcher is asked.
@@ -67,6 +70,7 @@ pub struct Gateway {
     pub identity: ArcSwapOption<Identity>,
     pub peers: Peers,
     pub services: Services,
+    pub interception: Arc<Interception>,
     pub tls_pool: Pool<TlsSession>,
     pub plain_pool: Pool<Session<TcpStream>>,
     pub counters: Counters,
@@ -97,6 +101,7 @@ impl Gateway {
             identity: ArcSwapOption::empty(),
             peers: Peers::default(),
             services: Services::default(),
+            interception: Arc::default(),
             tls_pool: Pool::default(),
             plain_pool: Pool::default(),
             counters: Counters::default(),
@@ -225,6 +230,7 @@ impl Gateway {
     /// `GatewaySnapshot` as JSON.
     pub fn snapshot(&self) -> serde_json::Result<Vec<u8>> {
         let mut counters: HashMap<_, _> = self.counters.values().into_iter().collect();
+        counters.extend(self.interception.counters.values());
         counters.insert("sessions_pooled", (self.tls_pool.idle_sessions() + self.plain_pool.idle_sessions()) as u64);
         serde_json::to_vec(&Snapshot { counters, peers: self.peers.report() })
     }
@@ -261,6 +267,7 @@ impl Gateway {
                     match kind {
                         Listener::Redirect => drop(tokio::spawn(outbound::handle(gateway, stream, from))),
                         Listener::TlsTunnel => drop(tokio::spawn(inbound::handle_tls(gateway, stream, from.ip()))),
+                        Listener::Fixed(to) => drop(tokio::spawn(outbound::carry(gateway, stream, from, to))),
                         Listener::PlainTunnel => drop(tokio::spawn(inbound::handle_plain(gateway, stream, from.ip()))),
                     }
                 }

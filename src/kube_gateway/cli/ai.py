@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kube_gateway.cli.ai_stats import stats
 from kube_gateway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 
 @click.group()
 def command() -> None:
-    """Control of LLM calls: policies and detectors."""
+    """Control of LLM calls: policies, detectors, and what was counted."""
+
+
+command.add_command(stats)
 
 
 @command.group()

@@ -41,10 +41,11 @@ class _Policy:
 
 
 class CallControl:
-    """`send` tells the worker, if there is one."""
+    """`send` tells the worker, if there is one; `pod` is `namespace/name`."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, pod: str) -> None:
         self._send = send
+        self._pod = pod
         self._settings = Settings()
         self._addresses: tuple[str, ...] = ()
         self._latest: _Policy | None = None
@@ -160,6 +161,7 @@ class CallControl:
             source=policy.source,
             revision=policy.revision,
             model=self._settings.ai_model,
+            pod=self._pod,
             hash_key=self._hash_key,
             budgets=self._budgets,
         )

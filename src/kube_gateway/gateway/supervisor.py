@@ -91,7 +91,7 @@ class Supervisor:
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
-        self._calls = CallControl(self._worker.send)
+        self._calls = CallControl(self._worker.send, pod=environment.pod)
 
     async def run(self) -> None:
         """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""

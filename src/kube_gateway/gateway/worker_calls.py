@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 
 import msgspec
 
@@ -15,6 +16,7 @@ from kube_gateway.ai.meters.budgets import Ledger
 from kube_gateway.ai.meters.call import Meters
 from kube_gateway.ai.meters.families import CONTENT_TYPE
 from kube_gateway.ai.meters.figures import Figures
+from kube_gateway.ai.meters.otel import OpenTelemetry, open_telemetry
 from kube_gateway.ai.meters.recorder import Recorder
 from kube_gateway.ai.policy.read import read_policy
 from kube_gateway.ai.policy.schema import Policy
@@ -35,6 +37,8 @@ class Calls:
         self._figures = Figures()
         self._ledger = Ledger()
         self._server: FiguresServer | None = None
+        self._collector = ""
+        self._telemetry: OpenTelemetry | None = None
         self._in_force: UsePolicy | None = None
         self._policy: Policy | None = None
         self._refused = ""
@@ -118,7 +122,21 @@ class Calls:
         meters: list[Meters] = [self._figures]
         if policy.audit.enabled:
             meters.append(AuditLog(file=sys.stdout.fileno(), content=policy.audit.content, key=message.hash_key))
+        self._send_to(_collector(policy), pod=message.pod)
+        if self._telemetry is not None:
+            meters.append(self._telemetry)
         return meters
+
+    def _send_to(self, collector: str, *, pod: str) -> None:
+        if collector == self._collector:
+            return
+        if self._telemetry is not None:
+            # What the old one has not taken yet is sent, however long that takes.
+            threading.Thread(target=self._telemetry.close, daemon=True).start()
+        namespace, _, name = pod.partition("/")
+        about = {"service.name": "kube-gateway", "k8s.namespace.name": namespace, "k8s.pod.name": name}
+        self._collector = collector
+        self._telemetry = open_telemetry(collector, resource=about) if collector else None
 
     def _refuse(self, message: UsePolicy, why: str) -> None:
         self._refused, self._problem = message.name, why
@@ -131,3 +149,9 @@ class Calls:
             revision=in_force.revision if in_force else 0,
             budgets=self._ledger.counts(),
         )
+
+
+def _collector(policy: Policy) -> str:
+    if not policy.metrics.enabled:
+        return ""
+    return policy.metrics.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")

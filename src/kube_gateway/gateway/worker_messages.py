@@ -88,14 +88,15 @@ class UsePolicy(_Message, frozen=True):
     """Have LLM calls pass a policy from the next one on.
 
     Its text is in the file of the descriptor beside it, `source` where it comes from; `revision` counts policies. `model`
-    is the model that all calls go to (empty: each to its own). `hash_key` is for what is hashed; `budgets` are what
-    earlier workers and gateways have counted.
+    is the model that all calls go to (empty: each to its own). `pod` is whose calls they are (`namespace/name`).
+    `hash_key` is for what is hashed; `budgets` are what earlier workers and gateways have counted.
     """
 
     name: str
     source: str
     revision: int
     model: str
+    pod: str
     hash_key: bytes
     budgets: tuple[BudgetCount, ...] = ()
 

@@ -22,6 +22,7 @@ _THREADS = 2
 _STABLE_AFTER = 10.0
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
+_KEPT = {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG"}
 
 
 class WorkerProcess:
@@ -134,9 +135,9 @@ def spelled(settings: Settings) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """What Python needs to find itself; nothing else is the worker's business."""
-    kept = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"MALLOC_ARENA_MAX": "2"}
+    """What Python needs to find itself, and what OpenTelemetry reads; nothing else is the worker's business."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("OTEL_")}
+    return kept | {"MALLOC_ARENA_MAX": "2"}
 
 
 def _describe(code: int) -> str:

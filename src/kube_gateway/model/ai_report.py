@@ -89,3 +89,20 @@ class AiReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def policy_name(text: str) -> str:
     """What a policy is called in logs and reports: the first 12 hexadecimal digits of its text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def shortened(report: AiReport, *, most: int = 10) -> AiReport:
+    """Return the report with what matters most to people: of models, rules and budgets those with the most."""
+    models = sorted(report.models, key=lambda one: one.calls, reverse=True)[:most]
+    budgets = sorted(report.budgets, key=lambda one: one.used + one.reserved + one.made, reverse=True)[:most]
+    return msgspec.structs.replace(
+        report,
+        models=tuple(models),
+        hits=_most(report.hits, most),
+        shadow_hits=_most(report.shadow_hits, most),
+        budgets=tuple(msgspec.structs.replace(one, parts=()) for one in budgets),
+    )
+
+
+def _most(hits: dict[str, int], most: int) -> dict[str, int]:
+    return dict(sorted(hits.items(), key=lambda hit: -hit[1])[:most])

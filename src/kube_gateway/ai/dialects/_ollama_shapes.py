@@ -1,4 +1,7 @@
-"""Where things are in the bodies of Ollama's own API."""
+"""Where things are in the bodies of Ollama's own API.
+
+`context` of `/api/generate` is no prompt in numbers: it is what the server gave for the last answer, whose texts were seen.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,7 @@ _CHAT_ANSWER = ResponseShape(
     finish=("done_reason",),
     captured={"created": "created_at"},
     scrub=("logprobs",),
+    once=("message.tool_calls", "logprobs"),
     error=_FAILED,
 )
 

@@ -22,9 +22,9 @@ from kube_gateway.model.ai_report import (
     ModelCounts,
 )
 
-_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
-_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+SECOND_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+FIRST_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
@@ -44,19 +44,19 @@ class Figures:
         self._tokens = Histogram(
             "gen_ai_client_token_usage",
             "Tokens of a call, by the server's word or estimated.",
-            buckets=_TOKENS,
+            buckets=TOKEN_BUCKETS,
             labels=(*_CALL, "gen_ai_token_type", "kube_gateway_estimated"),
         )
         self._duration = Histogram(
             "gen_ai_client_operation_duration_seconds",
             "From the request to the end of the answer.",
-            buckets=_SECONDS,
+            buckets=SECOND_BUCKETS,
             labels=(*_CALL, "error_type"),
         )
         self._first = Histogram(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
             "From the request to the first byte of the answer.",
-            buckets=_FIRST,
+            buckets=FIRST_BUCKETS,
             labels=_CALL,
         )
         self._overhead = Histogram(
