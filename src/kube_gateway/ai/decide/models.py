@@ -20,16 +20,20 @@ _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddin
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
 
 
-def read_model(exchange: Exchange, *, needed: bool) -> None:
-    """Note which model is asked for. Raises `Refused` where the target hides it, and a rule `needed` to know."""
+def read_model(exchange: Exchange) -> None:
+    """Note which model is asked for."""
     found = _in_target(exchange)
     if found is not None:
         exchange.requested_model = unquote(found[1]["model"])
-    elif exchange.endpoint.request.model_in_target and needed:
-        raise Refused(None, "not_understood", message="the model in the path cannot be told")
     elif (hit := exchange.last("model")) is not None:
         exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
     exchange.model = exchange.requested_model
+
+
+def check_model(exchange: Exchange, *, needed: bool) -> None:
+    """Raise `Refused` where the target hides the model, and a rule `needed` to know."""
+    if needed and exchange.endpoint.request.model_in_target and _in_target(exchange) is None:
+        raise Refused(None, "not_understood", message="the model in the path cannot be told")
 
 
 def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
