@@ -7,9 +7,6 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-MOST_CHARACTERS = 1024
-"""Longer names match nothing: they come from clients, and none that is meant is as long."""
-
 
 @lru_cache(maxsize=4096)
 def _compiled(glob: str) -> re.Pattern[str]:
@@ -18,7 +15,8 @@ def _compiled(glob: str) -> re.Pattern[str]:
 
 def matches(glob: str, name: str) -> bool:
     """Return whether `glob` is about `name`."""
-    return len(name) <= MOST_CHARACTERS and _compiled(glob).match(name) is not None
+    # However long a name is: what fnmatch makes of a glob never goes back behind a star.
+    return _compiled(glob).match(name) is not None
 
 
 def matches_any(globs: Iterable[str], name: str) -> bool:
