@@ -171,3 +171,15 @@ def test_an_exhausted_rate_says_when_to_come_back():
     scene.chat(BODY)
     headers = dict(scene.chat(BODY).reply.headers)
     assert 1 <= int(headers["retry-after"]) <= 61
+
+
+def test_the_model_of_the_annotation_is_held_to_the_policy():
+    rules = (
+        "- {kind: model, name: ours, match: 'llama*', allow: true}\n- {kind: model, name: no, match: '*', deny: true}"
+    )
+    assert (
+        Scene(f"version: 1\nrules:\n{rules}", model="llama3").chat({"model": "llama2"}).body == b'{"model": "llama3"}'
+    )
+    scene = Scene(f"version: 1\nrules:\n{rules}", model="other")
+    assert scene.chat({"model": "llama2"}).reply.status == 403
+    assert (scene.call.rule, scene.call.blocked) == ("no", "model_denied")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kube_gateway.ai.policy.globs import matches, native_regex
 from kube_gateway.ai.policy.renaming import renaming
-from kube_gateway.ai.policy.rules import ModelRule
+from kube_gateway.ai.policy.rules import ModelRule, ToolsRule
+from kube_gateway.ai.policy.tool_rules import check_tools
 from properties import cases
 
 parts = st.sampled_from(["*", "?", "a", "b", "-", "[ab]", "[!a]", "[", "]", ".", "\n", "é", "[a-c]", "+", "\\"])
@@ -54,3 +55,9 @@ def test_long_names_take_no_time_and_hide_from_no_rule():
 def test_groups_of_a_name_are_repeated():
     rule = renaming(ModelRule(name="r", regex="(?<who>[a-z]+)-([0-9]+)", to="$2/${who}"), at="rules[0]")
     assert rule.new_name("gpt-4") == "4/gpt"
+
+
+@cases(300)
+@given(glob=st.lists(parts, min_size=1, max_size=6).map("".join))
+def test_the_native_core_takes_every_glob(glob):
+    check_tools(ToolsRule(name="t", tools=(glob,)), at="rules[0]")

@@ -52,15 +52,16 @@ class Renamed(msgspec.Struct, frozen=True, kw_only=True):
 def walk(renamings: Iterable[Renaming], name: str) -> Iterator[Renamed]:
     """Yield the rules about a name, in the order that they are written, each on what the ones before have made of it.
 
-    It ends with one in force that denies it.
+    It ends with one in force that denies or allows it.
     """
     for renaming in renamings:
         if not renaming.applies(name):
             continue
-        if renaming.rule.mode == "enforce" and not renaming.rule.deny:
+        rule = renaming.rule
+        if rule.mode == "enforce" and rule.to is not None:
             name = renaming.new_name(name)
-        yield Renamed(rule=renaming.rule, name=name)
-        if renaming.rule.mode == "enforce" and renaming.rule.deny:
+        yield Renamed(rule=rule, name=name)
+        if rule.mode == "enforce" and rule.to is None:
             return
 
 
