@@ -6,7 +6,7 @@ thinks is worse than one that is refused.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -59,8 +59,6 @@ class RuleBase(Base, frozen=True, kw_only=True, tag_field="kind"):
 
     `mode: shadow`: the rule counts what it would have done, and changes nothing. `on_block`: instead of the policy's.
     """
-
-    request_side: ClassVar[bool] = True
 
     name: RuleName
     mode: Mode = "enforce"
