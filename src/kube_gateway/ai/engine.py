@@ -36,6 +36,7 @@ from kube_gateway.ai.policy.quantities import size_of
 from kube_gateway.ai.policy.rules import EndpointsRule
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.ai.policy.selection import MODEL_IS_USED, Selection
+from kube_gateway.ai.shape import RequestShape
 
 _log = logging.getLogger("ai")
 
@@ -67,6 +68,8 @@ class Engine:
         self._places: dict[int, Places] = {}
         self._lock = threading.Lock()
         self.endpoints = [(endpoint.method, endpoint.pattern) for _, endpoint in self._snapshot.served]
+        # What has nothing to be looked for in its body, which need not be a document: decided before the body has come.
+        self.by_head = [index for index, (_, one) in enumerate(self._snapshot.served) if one.request == RequestShape()]
         self.body_limit = size_of(policy.body_limit)
         self.served = self._snapshot.served
 

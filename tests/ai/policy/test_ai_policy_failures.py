@@ -102,6 +102,15 @@ def test_a_refusal_after_a_reservation_gives_it_back():
     assert [count.made for count in scene.ledger.counts() if count.rule == "r"] in ([], [0])
 
 
+def test_uploads_are_decided_on_before_their_data_has_come():
+    scene = Scene("version: 1\nrules: [{kind: endpoints, name: e, endpoints: [manage]}]")
+    blob = scene.request("POST", "/api/blobs/sha256:ab", b"")
+    assert blob.endpoint in scene.engine.by_head
+    assert scene.engine.decide(blob).reply.status == 403
+    for method, target in (("POST", "/api/chat"), ("POST", "/v1/messages"), ("DELETE", "/api/delete")):
+        assert scene.request(method, target).endpoint not in scene.engine.by_head
+
+
 def test_too_large_a_body():
     scene = Scene("version: 1\nbodyLimit: 1KiB")
     assert scene.engine.body_limit == 1024
