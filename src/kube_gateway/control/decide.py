@@ -128,9 +128,9 @@ def _policy_problem(pod: PodObservation) -> Obstacle | None:
     wanted = pod.policy.policy
     if said is None or wanted is None or not said.refused or said.refused != wanted.name:
         return None
-    # The watcher understood it, so the two are of different versions, or it does not work where the gateway is.
+    # The watcher has read it, but not compiled it, which may take long; or the two are of different versions.
     message = f"the gateway does not take the policy in {wanted.source}: {said.problem}"
-    hint = "see that gateway and watcher run the same image; the last policy that was right stays in force"
+    hint = "kube-gateway ai policy lint FILE says more; the last policy that was right stays in force"
     return Obstacle(reason=POLICY_REFUSED, message=message, hint=hint)
 
 

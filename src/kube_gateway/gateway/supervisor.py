@@ -268,8 +268,10 @@ class Supervisor:
                 self._snapshot = message.snapshot
                 self._load = Load(active=message.active, reports=self._load.reports + 1)
                 self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
-                self._calls.heard(message.ai)
                 self._report()
+            case messages.CallState():
+                if self._calls.heard(message.ai):
+                    self._report()
             case messages.Query() | messages.ServiceQuery():
                 self._questions.asked(message)
             case messages.Failed():
