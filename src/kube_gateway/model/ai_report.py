@@ -16,7 +16,7 @@ MOST_MODELS = 64
 OTHER_MODELS = "(other)"
 
 LARGEST_BUDGETS = 96 * 1024
-"""Bytes of JSON of the counters, by rule and model, that are reported and survive a gateway: hundreds, the fullest first."""
+"""Bytes of JSON of the counters that are reported and survive a gateway: hundreds of them, the fullest first."""
 
 MOST_RULES = 100
 """Rules whose matches are reported, those with the most."""
