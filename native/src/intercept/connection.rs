@@ -9,7 +9,7 @@ use super::input::{Broken, Input, Output, Side, Wire};
 use super::pipe::Pipe;
 use super::policy::Policy;
 use super::sniff::{self, First};
-use super::{Interception, Subject, http1};
+use super::{Interception, Subject, http1, http2};
 use crate::flow::counters::{Active, add};
 use crate::flow::sockets::reset_on_drop;
 use crate::log;
@@ -40,7 +40,7 @@ pub async fn run(
     let _active = Active::new(&interception.counters.intercepted_active);
     add(&interception.counters.intercepted_connections, 1);
     let context = Context { interception: Arc::clone(&interception), subject };
-    let result = {
+    let turn = {
         let (read, write) = application.split();
         let mut wire = Wire {
             client: Input::new(read, Side::Client),
@@ -50,7 +50,15 @@ pub async fn run(
         };
         wire.client.buffer.append(&first);
         drop(first);
-        converse(&context, &mut wire).await
+        converse(&context, &mut wire).await.map(|turn| (turn, [wire.client.buffer, wire.server.buffer]))
+    };
+    let result = match turn {
+        Ok((Turn::Http2, early)) => http2::serve(context, application, &server, early).await,
+        Ok((Turn::Over, _)) => Ok(()),
+        Err(error) => {
+            reset_on_drop(&application);
+            Err(error)
+        }
     };
     if let Err(error) = result {
         let counters = &interception.counters;
@@ -63,20 +71,26 @@ pub async fn run(
             }
         }
         log::debug(format!("connection {} to {}: {error}", subject.connection, subject.destination));
-        reset_on_drop(&application);
         server.reset();
     }
 }
 
-async fn converse(context: &Context, wire: &mut Wire<'_>) -> Result<(), Broken> {
+enum Turn {
+    Over,
+    /// Nothing has been used yet.
+    Http2,
+}
+
+async fn converse(context: &Context, wire: &mut Wire<'_>) -> Result<Turn, Broken> {
     let mut forwarded = 0;
     loop {
         let bytes = wire.client.buffer.bytes();
         let hold = match sniff::first(bytes) {
-            First::Http1 => return http1::serve(context, wire, forwarded).await,
+            First::Http1 => return http1::serve(context, wire, forwarded).await.map(|()| Turn::Over),
+            First::Http2 => return Ok(Turn::Http2),
             First::Undecided { hold } => hold,
-            First::Http2 | First::Other if !bytes.is_empty() || wire.client.ended => break,
-            First::Http2 | First::Other => true,
+            First::Other if !bytes.is_empty() || wire.client.ended => break,
+            First::Other => true,
         };
         if !hold && forwarded < bytes.len() {
             forwarded += wire.server_out.some(&bytes[forwarded..]).await?;
@@ -93,7 +107,7 @@ async fn converse(context: &Context, wire: &mut Wire<'_>) -> Result<(), Broken> 
     }
     add(&context.interception.counters.intercepted_tunnels, 1);
     wire.client.buffer.consume(forwarded);
-    wire.tunnel().await
+    wire.tunnel().await.map(|()| Turn::Over)
 }
 
 /// Ends both sides in order. What the client still sends is not read by anybody.

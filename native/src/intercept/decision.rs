@@ -17,7 +17,7 @@ pub enum Decided {
     /// What looked like a call by its path is none by its body.
     NoCall,
     TooLarge(Reply),
-    Call(Verdict, Exchange),
+    Call(Verdict, Box<Exchange>),
 }
 
 /// A call that is complete. Its body is still in its content codings.
@@ -58,7 +58,7 @@ impl Ask {
             return Ok(Decided::NoCall);
         }
         let (verdict, exchange) = decide(&**self.policy, self.request, self.began, self.held)?;
-        Ok(Decided::Call(verdict, exchange))
+        Ok(Decided::Call(verdict, Box::new(exchange)))
     }
 
     fn decode(&mut self) -> Result<Option<Bytes>, CodingError> {

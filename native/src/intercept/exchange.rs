@@ -119,14 +119,15 @@ impl Exchange {
         let Some(framing) = content_type.and_then(|content_type| answer.framing_of(content_type)) else {
             return Ok(Treatment::Pass);
         };
-        let edits = answer.edits();
+        let (edits, blocks) = (answer.edits(), answer.blocks());
         match Decoder::new(codings, MOST_OF_A_PIECE) {
             Ok(decoder) => self.decoder = decoder,
             Err(error) if edits => return Err(error.into()),
             Err(_) => return Ok(Treatment::Pass),
         }
         let is_whole = framing == WHOLE;
-        self.filter = Some(blocking(move || answer.start(&framing)).await?);
+        let start = move || answer.start(&framing);
+        self.filter = Some(if blocks { blocking(start).await? } else { start()? });
         self.blind = false;
         Ok(match (edits, is_whole) {
             (false, _) => Treatment::Look,

@@ -68,6 +68,20 @@ impl Head {
         self.raw
     }
 
+    /// Takes off what goes before the first line; false if `count` is more than that.
+    pub fn skip(&mut self, count: usize) -> bool {
+        if count > self.first.start {
+            return false;
+        }
+        self.raw.drain(..count);
+        let shift = |range: &mut Range<usize>| *range = range.start - count..range.end - count;
+        shift(&mut self.first);
+        for field in &mut self.fields {
+            [&mut field.line, &mut field.name, &mut field.value].into_iter().for_each(shift);
+        }
+        true
+    }
+
     /// Values of a field, in order.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |field: &&Field| self.raw[field.name.clone()].eq_ignore_ascii_case(name.as_bytes());

@@ -53,6 +53,15 @@ fn empty_lines_before_a_request_are_part_of_it() {
 }
 
 #[test]
+fn what_goes_before_a_request_can_be_taken_off() {
+    let mut head = parse_request(b"\r\n\r\nGET / HTTP/1.0\r\nA: 1\r\n\r\n").unwrap().unwrap().head;
+    assert!(!head.skip(5));
+    assert!(head.skip(2));
+    assert_eq!(head.raw(), b"\r\nGET / HTTP/1.0\r\nA: 1\r\n\r\n");
+    assert_eq!(head.values("a").collect::<Vec<_>>(), [b"1"]);
+}
+
+#[test]
 fn answers_are_read_as_clients_read_them() {
     let response = parse_response(b"HTTP/1.0 200\nA: b\n c\nD : e\n\n").unwrap().unwrap();
     assert_eq!((response.status, response.is_1_1), (200, false));

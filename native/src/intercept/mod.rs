@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod framing;
 pub mod head;
 pub mod http1;
+pub mod http2;
 pub mod input;
 pub mod pipe;
 pub mod policy;

@@ -60,8 +60,10 @@ pub struct Forward {
 pub trait AnswerPlan: Send {
     /// How answers of a content type (without parameters, in lower case) are framed, if they are looked at.
     fn framing_of(&self, content_type: &str) -> Option<String>;
-    /// A filter for one body. May block.
-    fn start(&self, framing: &str) -> Result<Box<dyn Filter>, Failed>;
+    /// A filter for one body.
+    fn start(self: Box<Self>, framing: &str) -> Result<Box<dyn Filter>, Failed>;
+    /// Whether `start` must run on a thread that may block.
+    fn blocks(&self) -> bool;
     /// Without it, filters only look, and what the server sends goes on as it comes.
     fn edits(&self) -> bool;
 }

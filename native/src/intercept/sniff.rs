@@ -59,7 +59,7 @@ pub fn first(bytes: &[u8]) -> First {
 pub fn is_settings(bytes: &[u8]) -> bool {
     let Some((&[high, middle, low, kind, flags, a, b, c, d], _)) = bytes.split_first_chunk() else { return false };
     let length = u32::from_be_bytes([0, high, middle, low]);
-    kind == SETTINGS && flags == 0 && [a, b, c, d] == [0; 4] && length % 6 == 0
+    kind == SETTINGS && flags == 0 && [a, b, c, d] == [0; 4] && length.is_multiple_of(6)
 }
 
 /// More generous than a request line may be: whether it is a proper one is decided where it is parsed.

@@ -16,12 +16,13 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Each regular expression is matched against the path without its query, and has to reach its end.
-    pub fn new(endpoints: &[(String, String)]) -> Result<Self, BuildError> {
+    pub fn new(endpoints: &[(String, String)]) -> Result<Self, Box<BuildError>> {
         let patterns: Vec<String> = endpoints.iter().map(|(_, path)| format!("(?:{path})/?\\z")).collect();
         let paths = Regex::builder()
-            .syntax(syntax::Config::new().case_insensitive(true))
-            .configure(Regex::config().match_kind(regex_automata::MatchKind::All))
-            .build_many(&patterns)?;
+            .syntax(syntax::Config::new().case_insensitive(true).unicode(false).utf8(false))
+            .configure(Regex::config().utf8_empty(false).match_kind(regex_automata::MatchKind::All))
+            .build_many(&patterns)
+            .map_err(Box::new)?;
         Ok(Self { methods: endpoints.iter().map(|(method, _)| method.clone()).collect(), paths })
     }
 

@@ -1,5 +1,6 @@
 //! The Python module. Everything behind it knows no Python.
 
+mod answers;
 mod core;
 pub(crate) mod filter;
 mod hooks;

@@ -1,6 +1,5 @@
 //! A policy in Python, as the engine asks it. Everything here runs on threads that may block.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -9,9 +8,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::intercept::policy::{
-    AnswerPlan, Call, Decision, Facts, Failed, Filter, Forward, LlmRequest, Policy, Reply, Verdict,
-};
+use super::answers::plan;
+use crate::intercept::policy::{Call, Decision, Facts, Failed, Forward, LlmRequest, Policy, Reply, Verdict};
 use crate::intercept::target::Endpoints;
 
 /// The `engine` of `Core.set_policy`.
@@ -44,7 +42,7 @@ impl PythonPolicy {
 }
 
 /// Runs `work` with the interpreter. The text of an exception is all that becomes of it.
-fn attempt<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T, Failed> {
+pub(super) fn attempt<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T, Failed> {
     Python::attach(|py| work(py).map_err(|error| Failed(error.to_string())))
 }
 
@@ -74,8 +72,7 @@ impl Policy for PythonPolicy {
 fn forward(decision: &Bound<'_, PyAny>) -> PyResult<Forward> {
     let body: Option<PyBackedBytes> = decision.getattr("body")?.extract()?;
     let response = decision.getattr("response")?;
-    let answer: Option<Box<dyn AnswerPlan>> =
-        if response.is_none() { None } else { Some(Box::new(PythonPlan::new(&response)?)) };
+    let answer = if response.is_none() { None } else { Some(plan(&response)?) };
     Ok(Forward {
         body: body.map(Bytes::from_owner),
         target: decision.getattr("target")?.extract()?,
@@ -124,88 +121,6 @@ fn describe<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("client_gone", facts.client_gone)?;
     dict.set_item("upstream_failed", facts.upstream_failed)?;
     Ok(dict)
-}
-
-struct PythonPlan {
-    plan: Py<PyAny>,
-    start: Py<PyDict>,
-    framing_of: HashMap<String, String>,
-    edits: bool,
-}
-
-impl PythonPlan {
-    fn new(response: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self {
-            plan: response.getattr("plan")?.unbind(),
-            start: response.getattr("start")?.cast_into::<PyDict>()?.unbind(),
-            framing_of: response.getattr("framing_of")?.extract()?,
-            edits: response.getattr("edits")?.extract()?,
-        })
-    }
-}
-
-impl AnswerPlan for PythonPlan {
-    fn framing_of(&self, content_type: &str) -> Option<String> {
-        self.framing_of.get(content_type).cloned()
-    }
-
-    fn start(&self, framing: &str) -> Result<Box<dyn Filter>, Failed> {
-        attempt(|py| {
-            let keywords = self.start.bind(py).copy()?;
-            keywords.set_item("framing", framing)?;
-            let filter = self.plan.bind(py).call_method("start", (), Some(&keywords))?;
-            Ok(Box::new(PythonFilter { filter: filter.unbind(), ended: false }) as Box<dyn Filter>)
-        })
-    }
-
-    fn edits(&self) -> bool {
-        self.edits
-    }
-}
-
-/// A filter that is only known by its methods.
-struct PythonFilter {
-    filter: Py<PyAny>,
-    ended: bool,
-}
-
-impl PythonFilter {
-    fn call(&mut self, method: &str, data: Option<&[u8]>) -> Result<Vec<u8>, Failed> {
-        attempt(|py| {
-            let filter = self.filter.bind(py);
-            let out = match data {
-                Some(data) => filter.call_method1(method, (PyBytes::new(py, data),))?,
-                None => filter.call_method0(method)?,
-            };
-            self.ended = filter.getattr("ended")?.extract()?;
-            out.extract()
-        })
-    }
-}
-
-impl Filter for PythonFilter {
-    fn feed(&mut self, data: &[u8]) -> Result<Vec<u8>, Failed> {
-        self.call("feed", Some(data))
-    }
-
-    fn finish(&mut self) -> Result<Vec<u8>, Failed> {
-        self.call("finish", None)
-    }
-
-    fn ended(&self) -> bool {
-        self.ended
-    }
-
-    fn outcome(&self) -> Vec<u8> {
-        attempt(|py| self.filter.bind(py).call_method0("outcome")?.extract()).unwrap_or_else(|error| {
-            crate::log::warn(format!("what a filter has seen is not known: {error}"));
-            b"{}".to_vec()
-        })
-    }
-
-    fn blocks(&self) -> bool {
-        true
-    }
 }
 
 /// One call, as the policy sees it.

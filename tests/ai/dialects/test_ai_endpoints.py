@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,12 @@ def test_adding_a_dialect_is_adding_a_file(tmp_path, monkeypatch):
     (tmp_path / "_shared.py").write_text("raise AssertionError('no dialect')\n")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     assert "another" in {each.name for each in dialects.__wrapped__()}
+
+
+def test_the_documentation_names_every_dialect_and_every_call():
+    written = (Path(__file__).parents[3] / "docs/ai-dialects.md").read_text()
+    table = written.split("## How a refusal looks")[0]
+    for dialect, endpoint in endpoints():
+        assert f"`{dialect.name}`" in table
+        last = re.split(r"[/:]", endpoint.pattern.replace("(?:streamR|r)", "r"))[-1]
+        assert last in table or any(mark in last for mark in "[+"), endpoint.pattern

@@ -11,6 +11,7 @@ from ai_asking import dialect
 from ai_reading import at, first, holds, keys, texts, usage
 from ai_streams import AZURE_PROMPT_FILTER, CHAT_WITH_TOOLS, GEMINI, MESSAGES, RESPONSES, data
 
+from kube_gateway._native import FilterPlan
 from kube_gateway.ai.dialects import endpoints
 from kube_gateway.ai.shape import RequestShape, ResponseShape
 
@@ -210,8 +211,9 @@ def test_a_model_below_a_prefix_is_found():
     assert first({"requests": [{"model": "models/e"}]}, shape.model) == shape.model_prefix + "e"
 
 
-def test_shapes_are_data():
+def test_shapes_are_data_that_the_native_core_takes():
     for _, each in endpoints():
+        FilterPlan(msgspec.json.encode(each.response))
         for shape in (each.request, each.response, each.stream):
             if shape is not None:
                 kind = RequestShape if shape is each.request else ResponseShape

@@ -42,7 +42,7 @@ enum Begin {
 /// Serves requests until the connection ends. Of the first one, `forwarded` bytes are with the server already.
 pub async fn serve(context: &Context, wire: &mut Wire<'_>, mut forwarded: usize) -> Result<(), Broken> {
     loop {
-        let request = match next_request(wire).await? {
+        let mut request = match next_request(wire).await? {
             Begin::Request(request) => request,
             Begin::Bad(why) => {
                 refuse(context, wire, why).await?;
@@ -52,6 +52,9 @@ pub async fn serve(context: &Context, wire: &mut Wire<'_>, mut forwarded: usize)
             Begin::ServerEnd => return server_end(wire).await,
             Begin::Unasked => return unasked(wire).await,
         };
+        if request.head.skip(forwarded) {
+            forwarded = 0;
+        }
         match exchange(context, wire, &request, std::mem::take(&mut forwarded)).await? {
             Next::Request => {}
             Next::Tunnel => {

@@ -10,6 +10,8 @@ from kube_gateway.ai.hook_threads import HookFailed
 from kube_gateway.ai.hooks import Block, Change, Hook, HookRequest, HookText
 from kube_gateway.ai.policy.selection import Selection
 
+Transform = Callable[[str, str, str, bool], str | None]
+
 _log = logging.getLogger("ai")
 
 
@@ -57,15 +59,15 @@ def failed(exchange: Exchange, hook: Hook, error: HookFailed) -> None:
     _log.warning("connection %d: hook of rule %s failed: %s", exchange.request.connection, name, error)
 
 
-def transformation(exchange: Exchange, hooks: tuple[Hook, ...]) -> Callable[[str, str, str, bool], str] | None:
+def transformation(exchange: Exchange, hooks: tuple[Hook, ...]) -> Transform | None:
     """Return what the filter calls with each piece of the answer, None without hooks for it.
 
-    An exception of it ends the answer, as a rule that denies does.
+    When it returns None, the answer is ended.
     """
     if not hooks:
         return None
 
-    def transform(lane: str, key: str, text: str, last: bool) -> str:
+    def transform(lane: str, key: str, text: str, last: bool) -> str | None:
         for hook in hooks:
             try:
                 changed = hook.on_response_text(lane, key, text, last=last)
@@ -73,7 +75,7 @@ def transformation(exchange: Exchange, hooks: tuple[Hook, ...]) -> Callable[[str
                 failed(exchange, hook, error)
                 if hook.rule.on_failure == "block" and hook.rule.mode == "enforce":
                     exchange.denied_by = hook.rule
-                    raise
+                    return None
                 continue
             if changed != text:
                 exchange.fired(hook.rule)

@@ -33,7 +33,7 @@ def problem(message: str, value: Any) -> PolicyError:  # noqa: ANN401 - any JSON
     elif missing := _MISSING.fullmatch(said):
         path, said = _join(path, missing[1]), "it is missing"
     elif own := _OWN_FIELD.fullmatch(said):
-        path, said = _join(path, own["field"]), own["said"]
+        path, said = _join(path, own["field"]), own["said"].replace("`", "")
     elif said.startswith(("Invalid enum value", "Invalid value")):
         allowed = list(_allowed(path, value))
         known = f"; it is one of {', '.join(map(str, allowed))}" if allowed else ""

@@ -175,7 +175,7 @@ class ToolsRule(RuleBase, frozen=True, kw_only=True, tag="tools"):
 
     def __post_init__(self) -> None:
         if self.arguments and self.action == "deny":
-            raise ValueError("`arguments` are conditions of a tool that is allowed: add `action: allow`")
+            raise ValueError("`arguments`: they are conditions of a tool that is allowed; add `action: allow`")
 
 
 class SizeRule(RuleBase, frozen=True, kw_only=True, tag="size"):
