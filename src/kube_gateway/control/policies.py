@@ -5,8 +5,6 @@ So its author hears of a mistake at once, by the field it is in, and gateways go
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import msgspec
 
 from kube_gateway.control.observed import Obstacle, PolicyFound, PolicyText
@@ -56,7 +54,6 @@ def does_not_compile(text: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=256)
 def _problem(text: str) -> str | None:
     # Only with AI control, and not small.
     from kube_gateway.ai.policy.read import read_policy  # noqa: PLC0415
