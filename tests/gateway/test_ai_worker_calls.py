@@ -148,6 +148,16 @@ def test_calls_are_logged_on_standard_output_unless_the_policy_says_otherwise(ca
     assert capfd.readouterr().out == ""
 
 
+def test_figures_are_counted_unless_the_policy_says_otherwise(calls, core):
+    refusing = GOOD.replace("1000", "1")
+    use(calls, refusing + "metrics: {enabled: false}\n")
+    assert core.engines[-1].decide(Request()).reply.status == 429
+    assert calls.report().blocked == {}
+    use(calls, refusing, revision=2)
+    core.engines[-1].decide(Request())
+    assert calls.report().blocked == {"budget_exhausted": 1}
+
+
 def test_the_report_is_a_message(calls, core):
     use(calls, GOOD)
     state = messages.CallState(ai=calls.report())

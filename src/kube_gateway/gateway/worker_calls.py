@@ -154,7 +154,7 @@ class Calls:
         )
 
     def _meters(self, policy: Policy, message: UsePolicy) -> list[Meters]:
-        meters: list[Meters] = [self._figures]
+        meters: list[Meters] = [self._figures] if policy.metrics.enabled else []
         if policy.audit.enabled:
             meters.append(AuditLog(file=sys.stdout.fileno(), content=policy.audit.content, key=message.hash_key))
         self._send_to(_collector(policy), pod=message.pod)
