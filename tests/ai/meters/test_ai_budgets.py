@@ -6,12 +6,13 @@ import threading
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_gateway.ai.budget import Exhausted, Limit, Tokens
 from kube_gateway.ai.meters.budgets import Ledger
 from kube_gateway.model.ai_report import LARGEST_BUDGETS, MOST_MODELS, OTHER_MODELS, BudgetCount
+from properties import cases
 
 DAY = Limit(rule="day", kind="budget", window=86_400, tokens=100)
 MINUTE = Limit(rule="minute", kind="rate", window=60, tokens=100)
@@ -240,7 +241,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300)
+@cases(1000)
 @given(steps)
 def test_within_no_window_of_time_is_more_counted_than_a_rate_allows(steps):
     clock = Clock()
