@@ -20,6 +20,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.libraries import open_libraries, use_libraries
 from kube_gateway.gateway.logs import set_debug, start_logging
 from kube_gateway.model.flow import GatewaySnapshot
 
@@ -176,7 +177,9 @@ def main() -> None:
     start_logging()
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
+        libraries = open_libraries()
         _native.drop_privileges()
+        use_libraries(libraries)
         Worker(channel).run()
     except _native.NativeError as error:
         _log.error("%s", error.args[0])

@@ -32,7 +32,7 @@ async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
             if (user := peer_user(writer)) != 0:
                 _log.warning("turned away a request of user %d", user)
                 return
-            request = api.request_decoder.decode(await reader.read(_LONGEST_REQUEST))
+            request = api.request_decoder.decode(await _whole(reader))
             writer.write(msgspec.json.encode(await _answer(manager, request)))
             await writer.drain()
         except (OSError, msgspec.DecodeError) as error:
@@ -43,6 +43,16 @@ async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
     server = await asyncio.start_unix_server(serve, str(path), limit=_LONGEST_REQUEST)
     path.chmod(0o600)
     return server
+
+
+async def _whole(reader: asyncio.StreamReader) -> bytes:
+    """All that is said until the other side has said everything. Raises `OSError` when that is too much."""
+    said = bytearray()
+    while piece := await reader.read(_LONGEST_REQUEST):
+        said += piece
+        if len(said) > _LONGEST_REQUEST:
+            raise OSError(f"a request is longer than {_LONGEST_REQUEST} bytes")
+    return bytes(said)
 
 
 async def _answer(manager: Manager, request: api.Request) -> api.Answer:

@@ -43,7 +43,7 @@ def ask(connection, prompt):
     body = {"model": "llama3", "messages": [{"role": "user", "content": prompt}]}
     connection.request("POST", "/api/chat", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
-    events = [json.loads(one) for one in answer if one.strip()]
+    events = [json.loads(one) for one in answer.read().splitlines() if one.strip()]
     text = "".join(event.get("message", {}).get("content", "") for event in events)
     error = next((event["error"] for event in events if "error" in event), "")
     model = next((event["model"] for event in events if "model" in event), "")
