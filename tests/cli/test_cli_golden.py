@@ -180,7 +180,9 @@ def test_the_version_is_felt_as_immediate():
     assert statistics.median(times) < 0.25
 
 
-@pytest.mark.parametrize("verb", ["demo", "install", "check", "status", "local", "verify", "ca", "watch", "gateway"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "install", "check", "status", "local", "verify", "ai", "ca", "watch", "gateway"]
+)
 def test_every_verb_has_help(verb):
     code, shown, error = command(verb, "--help")
     assert (code, error) == (0, "")

@@ -66,9 +66,7 @@ class Engine:
         self._told = Told(meters=meters, revision=revision, name=name, texts=texts)
         self._places: dict[int, Places] = {}
         self._lock = threading.Lock()
-        self.endpoints: list[tuple[str, str]] = [
-            (endpoint.method, f"(?:{endpoint.pattern})$") for _, endpoint in self._snapshot.served
-        ]
+        self.endpoints = [(endpoint.method, endpoint.pattern) for _, endpoint in self._snapshot.served]
         self.body_limit = size_of(policy.body_limit)
         self.served = self._snapshot.served
 
@@ -103,7 +101,7 @@ class Engine:
             decide_endpoint(exchange, snapshot, index=index)
         read_body(exchange, self._places_of(index), blocks=self._blocks_invalid(index))
         read_stream(exchange)
-        read_model(exchange)
+        read_model(exchange, needed=bool(snapshot.renamings(index)) or bool(snapshot.model))
         decide_model(exchange, snapshot, index=index)
         if by_model:
             decide_endpoint(exchange, snapshot, index=index)

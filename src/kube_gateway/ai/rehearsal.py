@@ -49,10 +49,12 @@ class Rehearsal:
 
     def __init__(self, policy: Policy, *, model: str = "") -> None:
         self._calls: list[Call] = []
+        # That streams are asked for their usage would be told of each of them, and is no rule's doing.
+        policy = msgspec.structs.replace(policy, ask_usage=False)
         self._engine = Engine(
             policy, model=model, revision=0, name="test", hash_key=bytes(32), meters=self, budgets=Ledger()
         )
-        self._endpoints = [(method, re.compile(pattern)) for method, pattern in self._engine.endpoints]
+        self._endpoints = [(method, re.compile(f"(?:{pattern})/?$")) for method, pattern in self._engine.endpoints]
 
     def ended(self, call: Call) -> None:
         """Take the account of a call, as the engine's meters."""

@@ -45,6 +45,13 @@ STREAMS = {
     "messages": Stream("anthropic", "messages", "sse", b"".join(MESSAGES)),
     "gemini": Stream("gemini", "streamGenerateContent", "sse", b"".join(GEMINI)),
     "gemini array": Stream("gemini", "streamGenerateContent", "array", ARRAY),
+    "litellm chat": _recorded("litellm-chat-stream", "openai_chat", "chat_completions"),
+    "litellm responses": _recorded("litellm-responses-stream", "openai_responses", "responses"),
+    "litellm responses with tools": _recorded("litellm-responses-tools-stream", "openai_responses", "responses"),
+    "litellm messages": _recorded("litellm-messages-stream", "anthropic", "messages"),
+    "litellm messages with tools": _recorded("litellm-messages-tools-stream", "anthropic", "messages"),
+    "litellm gemini": _recorded("litellm-gemini-stream", "gemini", "streamGenerateContent"),
+    "litellm gemini with tools": _recorded("litellm-gemini-tools-stream", "gemini", "streamGenerateContent"),
 }
 
 

@@ -41,13 +41,15 @@ class Exchange:
         if "ndjson" in self.content_type:
             return [json.loads(event) for event in self.events()]
         if "event-stream" in self.content_type:
-            data = [event.removeprefix(b"data: ") for event in self.events()]
-            return [json.loads(each) for each in data if not each.startswith(b"[DONE]")]
+            lines = [line for line in self.body.split(b"\n") if line.startswith(b"data: {")]
+            return [json.loads(line.removeprefix(b"data: ")) for line in lines]
         return [self.answered()]
 
 
-def names() -> list[str]:
-    return sorted(path.stem for path in SAMPLES.glob("*.txt"))
+def names(*, of_litellm: bool = False) -> list[str]:
+    """Names of exchanges with Ollama, or with LiteLLM."""
+    found = sorted(path.stem for path in SAMPLES.glob("*.txt"))
+    return [name for name in found if name.startswith("litellm-") is of_litellm]
 
 
 def exchange(name: str) -> Exchange:

@@ -70,7 +70,7 @@ class Scene:
         found = [
             index
             for index, (wanted, pattern) in enumerate(self.engine.endpoints)
-            if wanted == method and re.search(pattern, path)
+            if wanted == method and re.search(f"(?i:{pattern})/?$", path)
         ]
         assert found, f"{method} {target} is no LLM call"
         raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()

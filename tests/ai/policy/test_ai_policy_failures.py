@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from policy_scenes import Scene, end
 
 from kube_gateway.ai import engine as engine_module
 from kube_gateway.ai.decide import decision as decision_module
-from policy_scenes import Scene, end
 
 RULE = "version: 1\nrules: [{kind: budget, name: b, tokens: 1000, window: 1d}]"
 SHADOW = "version: 1\nrules: [{kind: budget, name: b, tokens: 1000, window: 1d, mode: shadow}]"

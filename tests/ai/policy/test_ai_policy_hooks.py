@@ -8,12 +8,12 @@ import threading
 import time
 
 import pytest
+from policy_scenes import Scene, end
 
 from kube_gateway.ai.decide.asking_hooks import transformation
 from kube_gateway.ai.decide.exchange import Exchange
 from kube_gateway.ai.hook_threads import HookFailed, HookThreads
 from kube_gateway.ai.policy.read import PolicyError
-from policy_scenes import Scene, end
 
 PACKAGE = """
 import time

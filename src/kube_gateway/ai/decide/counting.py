@@ -26,6 +26,10 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     wanted = (rule.reserve if limit is None else limit) * exchange.choices if answers else 0
     estimate = Tokens(input=estimated_tokens(exchange.prompt_characters), output=wanted)
     share = budgets.reserve(limit_of(rule), model=exchange.model, estimate=estimate)
+    if not isinstance(share, Exhausted) and share.output is not None and share.output < exchange.choices:
+        # Not a token for each answer.
+        share.release()
+        share = Exhausted(what="tokens", allowed=rule.tokens or 0, retry_after=seconds_of(rule.window))
     if isinstance(share, Exhausted):
         exchange.fired(rule)
         if rule.mode == "shadow":
@@ -36,7 +40,7 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     exchange.reservations.append(share)
     if rule.mode == "shadow" or share.output is None:
         return limit
-    granted = max(share.output // exchange.choices, 1)
+    granted = share.output // exchange.choices
     if limit is not None and granted >= limit:
         return limit
     if granted * exchange.choices < wanted or limit is None:

@@ -124,6 +124,16 @@ class Exchange:
         found = self.found(what)
         return found[-1].hit if found else None
 
+    def insert(self, parent: str, key: str, raw: bytes) -> None:
+        """Add a member to the object at `parent`, which is there (empty: the whole body)."""
+        if self.document is None:
+            return
+        try:
+            self.document.insert(parent, key, raw)
+        except ValueError:
+            # Its name is written in another case. Servers that take it so take this one as well.
+            self.document.insert("", parent, b"{" + _native.quote(key) + b":" + raw + b"}")
+
     def fired(self, rule: RuleBase, count: int = 1) -> None:
         """Count that a rule has acted, or would have."""
         counts = self.matches if rule.mode == "enforce" else self.shadow

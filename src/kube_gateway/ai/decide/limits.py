@@ -97,7 +97,7 @@ def _insert(exchange: Exchange, document: _native.Document, raw: bytes) -> None:
             if there.hit.kind == "null":
                 document.replace_raw(there.number, raw)
             return
-    document.insert(known, key, raw)
+    exchange.insert(known, key, raw)
 
 
 def _last(around: list[Found], path: str) -> Found | None:

@@ -20,11 +20,13 @@ _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddin
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
 
 
-def read_model(exchange: Exchange) -> None:
-    """Note which model is asked for."""
-    match = _in_target(exchange)
-    if match is not None:
-        exchange.requested_model = unquote(match["model"])
+def read_model(exchange: Exchange, *, needed: bool) -> None:
+    """Note which model is asked for. Raises `Refused` where the target hides it, and a rule `needed` to know."""
+    found = _in_target(exchange)
+    if found is not None:
+        exchange.requested_model = unquote(found[1]["model"])
+    elif exchange.endpoint.request.model_in_target and needed:
+        raise Refused(None, "not_understood", message="the model in the path cannot be told")
     elif (hit := exchange.last("model")) is not None:
         exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
     exchange.model = exchange.requested_model
@@ -84,23 +86,32 @@ def _check_annotated(exchange: Exchange, renamings: tuple[Renaming, ...], model:
 
 
 def _rewrite_target(exchange: Exchange) -> None:
-    match = _in_target(exchange)
-    if match is None:
+    found = _in_target(exchange)
+    if found is None:
         return
+    path, match = found
     begin, end = match.span("model")
-    path = f"{exchange.path[:begin]}{quote(exchange.model, safe='')}{exchange.path[end:]}"
+    path = f"{path[:begin]}{quote(exchange.model, safe='')}{path[end:]}"
     exchange.target = f"{path}?{exchange.query}" if exchange.query else path
 
 
-def _in_target(exchange: Exchange) -> re.Match[str] | None:
+def _in_target(exchange: Exchange) -> tuple[str, re.Match[str]] | None:
+    """Return the path in the reading that names a model, and where: servers differ in what they do to a path."""
     if not exchange.endpoint.request.model_in_target:
         return None
-    return _compiled(exchange.endpoint.pattern).search(exchange.path)
+    pattern = _compiled(exchange.endpoint.pattern)
+    once = unquote(exchange.path)
+    for path in (exchange.path, once, unquote(once)):
+        for reading in (path, re.sub("//+", "/", path)):
+            match = pattern.search(reading)
+            if match is not None:
+                return reading, match
+    return None
 
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"(?:{pattern})$")
+    return re.compile(f"(?:{pattern})/?$", re.IGNORECASE)
 
 
 def shown(name: str) -> str:

@@ -9,6 +9,7 @@ from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.decide.wanted import Places
 from kube_gateway.ai.policy.selection import Selection
 
+_OBJECT = re.compile(rb"[ \t\r\n]*\{")
 _CHOICES = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
@@ -17,11 +18,13 @@ def read_body(exchange: Exchange, places: Places, *, blocks: bool) -> None:
     if not exchange.request.body or not places.wanted:
         return
     try:
+        if _OBJECT.match(exchange.request.body) is None:
+            raise ValueError("not a JSON object")
         exchange.read(places)
     except ValueError as error:
         if blocks:
             raise Refused(None, "not_understood", message=f"the request cannot be checked: {error}") from None
-        exchange.remarks.append("the body is no JSON, and no rule was applied to it")
+        exchange.remarks.append(f"no rule was applied to the body: {error}")
 
 
 def read_stream(exchange: Exchange) -> None:

@@ -28,9 +28,9 @@ def ask_usage(exchange: Exchange) -> None:
         for found in there:
             document.replace_raw(found.number, b"true")
     elif not around:
-        document.insert("", parent, whole)
+        exchange.insert("", parent, whole)
     elif around[-1].hit.kind == "object":
-        document.insert(parent, key, b"true")
+        exchange.insert(parent, key, b"true")
     elif around[-1].hit.kind == "null":
         document.replace_raw(around[-1].number, whole)
     else:

@@ -224,7 +224,7 @@ STREAM = ResponseShape(
             copy=True,
         ),
     ),
-    model=("response.model",),
+    model=("response.model", "model"),
     usage=_usage("response."),
     finish=("response.incomplete_details.reason",),
     captured={"id": "response.id", "created": "response.created_at"},
@@ -237,4 +237,6 @@ STREAM = ResponseShape(
         "response.output[].content[].logprobs",
     ),
     error=(_of_type("type", "error", "response.failed"),),
+    # LiteLLM sends one, and repeats the model in all events.
+    last="[DONE]",
 )

@@ -16,16 +16,12 @@ from kube_gateway.ai.policy.globs import matches, matches_any
 from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of
 from kube_gateway.ai.policy.renaming import Renaming, renaming
 from kube_gateway.ai.policy.rules import (
-    DetectRule,
     EndpointsRule,
     HookRule,
     ModelRule,
-    RegexRule,
-    ReplaceRule,
     Rule,
     TextRule,
     ToolsRule,
-    WordsRule,
 )
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.ai.policy.selection import Selection
@@ -56,11 +52,12 @@ class Snapshot:
         self._patterns: dict[tuple[str, ...], _native.Patterns] = {}
         self._selections: dict[tuple[int, tuple[str, ...]], Selection] = {}
         self._lock = threading.Lock()
-        for index, rule in enumerate(policy.rules):
-            self._compile(rule, at=f"rules[{index}]")
         self._by_endpoint = tuple(
             tuple(rule for rule in policy.rules if _about(rule, endpoint)) for endpoint in self.served
         )
+        for index, rule in enumerate(policy.rules):
+            self._compile(rule, at=f"rules[{index}]")
+        self._compile_texts()
 
     def for_endpoint(self, index: int) -> tuple[Rule, ...]:
         """Return the rules that may apply to calls of the endpoint with this index, whatever the model."""
@@ -101,14 +98,28 @@ class Snapshot:
         match rule:
             case ModelRule():
                 self._renamings[rule.name] = renaming(rule, at=at)
-            case ReplaceRule() | WordsRule() | RegexRule() | DetectRule():
-                self._patterns[rule.name,] = checked(rule, at=at)
             case ToolsRule():
                 check_tools(rule, at=at)
             case HookRule():
                 self.hooks[rule.name] = load_hook(rule, at=at)
             case _:
                 pass
+
+    def _compile_texts(self) -> None:
+        """Compile what most calls need, so that the first of them does not wait for it."""
+        texts = [(index, rule) for index, rule in enumerate(self.policy.rules) if isinstance(rule, TextRule)]
+        try:
+            for index, rules in enumerate(self._by_endpoint):
+                if any(isinstance(rule, TextRule) for rule in rules):
+                    self.select(index, model=self.model)
+        except (KeyError, ValueError):
+            for index, rule in texts:
+                checked(rule, at=f"rules[{index}]")
+            raise
+        compiled_so_far = {name for names_of_rules in self._patterns for name in names_of_rules}
+        for index, rule in texts:
+            if rule.name not in compiled_so_far:
+                self._patterns[rule.name,] = checked(rule, at=f"rules[{index}]")
 
     def _patterns_of(self, rules: Sequence[TextRule]) -> _native.Patterns:
         """Return one matcher of several rules; lanes with the same rules share it."""
