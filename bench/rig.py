@@ -25,9 +25,10 @@ _LOAD_TIMEOUT = 120
 
 
 class Rig:
-    """The pods `client` and `server` of a local mode of its own; the server runs the load server."""
+    """The pods `client` and `server` of a local mode of its own; the server runs a verb of the load generator."""
 
-    def __init__(self) -> None:
+    def __init__(self, *serve: str) -> None:
+        self._serve = serve or ("serve", "--listen", f"[::]:{PORT}")
         self.instance = Instance(INSTANCE)
         self.local = LocalClient(INSTANCE)
         self._alone = socket.socket(socket.AF_UNIX)
@@ -41,7 +42,7 @@ class Rig:
         lifecycle.down(self.instance)
         try:
             lifecycle.up(self.instance, certificate_life=3600)
-            self.local.run("server", [LOAD, "serve", "--listen", f"[::]:{PORT}"])
+            self.local.run("server", [LOAD, *self._serve])
             self.local.run("client", ["sleep", "infinity"])
             for pod in ("client", "server"):
                 self.run(pod, ["sysctl", "-qw", _TIME_WAIT])

@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod error;
 pub mod flow;
 pub mod hooks;
+pub mod intercept;
 pub mod kernel;
 pub mod keys;
 pub mod log;

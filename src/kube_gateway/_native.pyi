@@ -10,6 +10,7 @@ __all__ = [
     "Finder",
     "Hit",
     "Hooks",
+    "LlmRequest",
     "Masker",
     "NativeError",
     "Patterns",
@@ -90,6 +91,38 @@ def remove_hooks(cgroup: str) -> int:
     """Detach all programs of kube-gateway from this cgroup and return how many there were."""
 
 @final
+class LlmRequest:
+    """A call of an LLM API, as the client made it."""
+
+    @property
+    def endpoint(self) -> int:
+        """Index in the engine's `endpoints`."""
+    @property
+    def method(self) -> str:
+        """As it was sent."""
+    @property
+    def target(self) -> str:
+        """Path and query, or a whole URL, as it was sent."""
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Names and values in order; bytes beyond ASCII are ISO 8859-1."""
+    @property
+    def body(self) -> bytes:
+        """Without its content coding, if that could be undone; in `too_large`, what was read of it."""
+    @property
+    def encoded(self) -> bool:
+        """Whether there was a content coding."""
+    @property
+    def destination(self) -> str:
+        """Where the application connected to, "address:port"."""
+    @property
+    def connection(self) -> int:
+        """Number of the connection in this worker."""
+    @property
+    def http_version(self) -> str:
+        """`1.0`, `1.1` or `2`."""
+
+@final
 class Core:
     """The data path, on threads of its own. Descriptors given to it are its own from then on."""
 
@@ -98,9 +131,15 @@ class Core:
     def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
     def configure(self, *, mode: str, debug: bool) -> None:
-        """`mode` is `off`, `permissive` or `strict`."""
+        """`mode` is `none` (no tunnels at all), `off` (tunnels without TLS), `permissive` or `strict`."""
     def listen(self, kind: str, socket: int) -> None:
         """Accept on a listening socket; `kind` is `redirect`, `tls` or `plain`."""
+    def listen_for(self, destination: str, socket: int) -> None:
+        """Accept on a listening socket, and take each connection for one to `destination` ("address:port")."""
+    def set_policy(self, engine: object | None) -> None:
+        """Look into the application's connections for calls of LLM APIs, and have `engine` decide on them, from the next
+        request on; None: look into no new connections. See `kube_gateway.ai` for what an engine is. Raises ValueError for
+        endpoints that do not compile."""
     def stop_listening(self, kind: str) -> None:
         """Close the listeners of this kind."""
     def next_query(self, timeout: float) -> tuple[str, int | None] | None:

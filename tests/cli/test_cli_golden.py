@@ -28,6 +28,7 @@ Verbs:
   status   Pods of a cluster: which are encrypted, which are not, and why
   local    Pods on this machine, without a cluster
   verify   Prove that traffic between two pods is encrypted
+  ai       Control of LLM calls: check, explain and try policies
   ca       The certificate authority
   watch    Watch a cluster, and put gateways into its pods (started by
            install)
@@ -179,7 +180,9 @@ def test_the_version_is_felt_as_immediate():
     assert statistics.median(times) < 0.25
 
 
-@pytest.mark.parametrize("verb", ["demo", "install", "check", "status", "local", "verify", "ca", "watch", "gateway"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "install", "check", "status", "local", "verify", "ai", "ca", "watch", "gateway"]
+)
 def test_every_verb_has_help(verb):
     code, shown, error = command(verb, "--help")
     assert (code, error) == (0, "")

@@ -10,6 +10,12 @@
 >> deleted a                    the pod is being deleted
 >> obstacle a WORD              something keeps gateways out of the pod; without WORD: no more
 >> failed a NUMBER              so many newer ones have failed in a row, the last just now
+>> policy a [TEXT]             this policy is found for the pod's LLM calls, or none
+>> badpolicy a WORDS            what is found is not right
+>> told a                       the policy last decided for it was sent
+>> inforce a [TEXT]             its gateway says that this policy applies; without TEXT, that none does yet
+>> refuses a TEXT               its gateway says that it does not understand this policy
+>> relayed a                   all its connections in clear go through its gateway
 >> foreign a ADDRESS            the first of its connections in clear has this own address
 >> outdated a                   a newer version is there that shall take over from its gateway
 >> peer a                       the pod is only somebody's peer: nothing is decided on it
@@ -23,8 +29,16 @@ import msgspec
 
 from kube_gateway.control import actions
 from kube_gateway.control.decide import decide
-from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation
+from kube_gateway.control.observed import (
+    GatewayObservation,
+    Observed,
+    Obstacle,
+    PodObservation,
+    PolicyFound,
+    PolicyText,
+)
 from kube_gateway.errors import InvalidAnnotation
+from kube_gateway.model.ai_report import AiReport, policy_name
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import settings_from_annotations
@@ -113,6 +127,27 @@ class World:
     def _failed(self, name: str, number: str) -> None:
         self.change(name, failures=int(number), last_failure=self.now)
 
+    def _policy(self, name: str, *words: str) -> None:
+        self.change(name, policy=PolicyFound(policy=PolicyText(text=" ".join(words), source="its file")))
+
+    def _badpolicy(self, name: str, *words: str) -> None:
+        problem = Obstacle(reason="InvalidPolicy", message=" ".join(words), hint="")
+        self.change(name, policy=PolicyFound(problem=problem))
+
+    def _told(self, name: str) -> None:
+        self.change_gateway(name, policy=self.pods[name].policy.policy)
+
+    def _inforce(self, name: str, *words: str) -> None:
+        self.change_gateway(name, ai=AiReport(policy=policy_name(" ".join(words)) if words else ""))
+
+    def _refuses(self, name: str, *words: str) -> None:
+        self.change_gateway(name, ai=AiReport(policy="0", refused=policy_name(" ".join(words)), problem="rules[0]: ?"))
+
+    def _relayed(self, name: str) -> None:
+        connections = self.pods[name].gateway.clear_connections
+        relayed = tuple(msgspec.structs.replace(connection, relayed=True) for connection in connections)
+        self.change_gateway(name, clear_connections=relayed)
+
     def _foreign(self, name: str, address: str) -> None:
         first, *others = self.pods[name].gateway.clear_connections
         first = msgspec.structs.replace(first, local_address=address)
@@ -136,6 +171,8 @@ class World:
                 self.change(name, gateway=gateway, generation=action.generation, hooks_left=False)
             case actions.Configure():
                 self.change_gateway(name, applied=action.settings, state="ready")
+            case actions.SetPolicy():
+                self.change_gateway(name, policy=action.policy, ai=AiReport(policy=action.policy.name))
             case actions.Leave():
                 self.change_gateway(name, told_to_leave=True, state="exited", exit_code=0)
                 self.change(name, failures=0)
@@ -157,6 +194,10 @@ def spell(action: actions.Action) -> str:
             words.append(str(action.generation))
         case actions.Configure():
             words.append(action.settings.encryption)
+            if action.settings.ai:
+                words.append(f"ai={action.settings.ai_model}")
+        case actions.SetPolicy():
+            words.append(repr(action.policy.text))
         case actions.Flush():
             words += map(str, action.cookies)
         case actions.ReportProblem():

@@ -15,10 +15,14 @@ from kube_gateway import _native
 from kube_gateway.errors import HandoverError
 from kube_gateway.gateway.handover import offering, partner, taking
 from kube_gateway.gateway.handover.kernel import abstract_names
+from kube_gateway.gateway.handover.kernel import own_cookie as own_cookie_of
+from kube_gateway.gateway.handover.messages import Introduction, OfferedPolicy
 from kube_gateway.gateway.handover.offering import Offering, Possessions
 from kube_gateway.gateway.handover.older import OlderGateways
 from kube_gateway.gateway.handover.succession import Succession
+from kube_gateway.gateway.memory_file import make_memory_file, read_memory_file
 from kube_gateway.identity.authority import create_authority
+from kube_gateway.model.ai_report import BudgetCount
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,8 @@ def names_of_this_test(monkeypatch):
 class Older:
     """An older gateway with one listener and one map."""
 
-    def __init__(self, own, *, cgroups=1):
+    def __init__(self, own, *, cgroups=1, policy=None):
+        self.policy = policy
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.pipe, self.held = os.pipe()
         self.map = os.open("/dev/zero", os.O_RDONLY)
@@ -61,6 +66,7 @@ class Older:
             cgroups=self.cgroups,
             makers=(7,),
             enrolled=("10.0.0.9",),
+            policy=self.policy,
         )
 
     def _taken_over(self):
@@ -112,6 +118,41 @@ async def test_maps_of_another_layout_are_not_handed_over(authority, monkeypatch
         inherited = await taking.take_over(gateway(authority, generation=2))
         assert (inherited.maps, set(inherited.listeners)) == ({}, {"redirect"})
         inherited.close()
+
+
+async def test_the_policy_for_llm_calls_is_handed_over(authority):
+    file = make_memory_file("version: 1", name="policy")
+    told = OfferedPolicy(
+        source="its file", revision=3, hash_key=b"k" * 32, budgets=(BudgetCount(rule="day", window=9),)
+    )
+    async with Older(gateway(authority, generation=1), policy=(told, file)):
+        inherited = await taking.take_over(gateway(authority, generation=2))
+        got, text = inherited.policy
+        assert got == told
+        assert read_memory_file(text, most=100) == "version: 1"
+        assert list(inherited.pipes) == [101]
+        inherited.close()
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(text)
+    os.close(file)
+
+
+async def test_a_gateway_of_a_version_without_policies_is_given_none(authority, monkeypatch):
+    async def introduce_as_before(channel, own):
+        await channel.handshake()
+        own_cookie, layout = own_cookie_of(channel.connection), _native.hooks_layout()
+        await channel.send(Introduction(generation=own.generation, socket=own_cookie, cgroup=own.cgroup, layout=layout))
+        return (await channel.receive())[0]
+
+    monkeypatch.setattr(taking, "introduce", introduce_as_before)
+    file = make_memory_file("version: 1", name="policy")
+    told = OfferedPolicy(source="its file", revision=3, hash_key=b"k" * 32)
+    async with Older(gateway(authority, generation=1), policy=(told, file)):
+        inherited = await taking.take_over(gateway(authority, generation=2))
+        assert inherited.policy is None
+        assert list(inherited.pipes) == [101]
+        inherited.close()
+    os.close(file)
 
 
 async def test_without_an_older_gateway_there_is_nothing_to_wait_for(authority):
@@ -243,12 +284,13 @@ async def test_one_that_speaks_to_a_gateway_without_certificate_is_turned_away(a
         assert await taking.take_over(gateway(authority, generation=2)) is None
 
 
-def succession(own, changes):
+def succession(own, changes, *, policy=None):
     return Succession(
         own=lambda: own,
         listeners=dict,
         maps=dict,
         enrolled=tuple,
+        policy=lambda: policy,
         on_change=lambda: changes.append(1),
         on_handed_over=lambda: None,
     )

@@ -29,6 +29,8 @@ USED = {
     ("", "namespaces"): READS,
     ("", "services"): READS,
     ("discovery.k8s.io", "endpointslices"): READS,
+    # watcher/policies.py, one object at a time
+    ("", "configmaps"): ("list", "watch"),
     # watcher/acting.py: Actor.start
     ("", "pods/ephemeralcontainers"): ("patch",),
     # watcher/acting.py: Actor.claim

@@ -31,6 +31,23 @@ def settings(**annotations: str) -> Settings:
         ({"exclude_cidrs": "10.0.0.0/8,fd00::/8"}, Settings(exclude_cidrs=("10.0.0.0/8", "fd00::/8"))),
         ({"podcidr": "10.1.0.0/16"}, Settings(capture_cidrs=("10.1.0.0/16",))),
         ({"ai": "false"}, Settings()),
+        ({"ai": "true"}, Settings(wanted=True, encryption="none", ai=True)),
+        ({"ai": "true", "encrypt": "strict"}, Settings(wanted=True, encryption="strict", ai=True)),
+        ({"ai": "true", "encrypt": "false"}, Settings(wanted=True, encryption="off", ai=True)),
+        ({"ai": "false", "encrypt": "true"}, Settings(wanted=True, encryption="permissive")),
+        ({"ai": "true", "enabled": "false"}, Settings(encryption="none", ai=True)),
+        (
+            {"ai": "true", "ai_model": "gemma2:2b", "ai_config": "rules.of-all", "metrics_port": "9464"},
+            Settings(
+                wanted=True,
+                encryption="none",
+                ai=True,
+                ai_model="gemma2:2b",
+                ai_config="rules.of-all",
+                metrics_port=9464,
+            ),
+        ),
+        ({"ai": "false", "ai_model": "gemma2:2b"}, Settings(ai_model="gemma2:2b")),
     ],
 )
 def test_an_annotation_means_a_setting(annotations, expected):
@@ -50,7 +67,21 @@ def test_an_annotation_means_a_setting(annotations, expected):
         ({"exclude_ports": "٢٢"}, "is not a port"),
         ({"exclude_cidrs": "10.0.0.1/8"}, "host bits"),
         ({"podcidr": "everything"}, "kube-gateway.io/podcidr"),
-        ({"ai": "true"}, "kube-gateway.io/ai is not supported by this version"),
+        ({"ktls": "true"}, "kube-gateway.io/ktls is not supported by this version"),
+        ({"ai": "yes"}, "kube-gateway.io/ai has the value 'yes'"),
+        ({"ai_model": "gemma2:2b"}, "kube-gateway.io/ai-model means nothing without kube-gateway.io/ai"),
+        ({"ai_config": "rules"}, "kube-gateway.io/ai-config means nothing without kube-gateway.io/ai"),
+        ({"metrics_port": "9464"}, "kube-gateway.io/metrics-port means nothing without kube-gateway.io/ai"),
+        ({"ai": "true", "ai_model": ""}, "'' cannot be a model's name"),
+        ({"ai": "true", "ai_model": "a b"}, "'a b' cannot be a model's name"),
+        ({"ai": "true", "ai_model": "a\x00"}, "cannot be a model's name"),
+        ({"ai": "true", "ai_model": "a" * 257}, "cannot be a model's name"),
+        ({"ai": "true", "ai_config": "../other"}, "'../other' cannot be the name of a ConfigMap"),
+        ({"ai": "true", "ai_config": "A"}, "'A' cannot be the name of a ConfigMap"),
+        ({"ai": "true", "metrics_port": "18000"}, "metrics-port has the value '18000'"),
+        ({"ai": "true", "metrics_port": "9464,9465"}, "metrics-port has the value '9464,9465'"),
+        ({"ai": "true", "metrics_port": ""}, "metrics-port has the value ''"),
+        ({"ai": "true", "endpoint": "true"}, "kube-gateway.io/endpoint=true lets the pod's own connections go direct"),
     ],
 )
 def test_what_is_not_understood_is_refused(annotations, words):
@@ -79,3 +110,17 @@ def test_any_text_is_settings_or_a_refusal(annotations):
         assert isinstance(settings_from_annotations(annotations), Settings)
     except InvalidAnnotation as refused:
         assert refused.message
+
+
+@pytest.mark.parametrize(
+    ("annotations", "tunnel"),
+    [
+        ({"encrypt": "true"}, "tls"),
+        ({"encrypt": "strict"}, "tls"),
+        ({"encrypt": "false"}, "plain"),
+        ({"ai": "true"}, None),
+    ],
+)
+def test_a_gateway_for_llm_calls_alone_has_no_tunnel(annotations, tunnel):
+    assert settings(**annotations).tunnel == tunnel
+    assert settings(**annotations).encrypting == (tunnel == "tls")

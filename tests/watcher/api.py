@@ -20,7 +20,7 @@ DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?
 NAMES = re.compile(
     r"/api(s/[a-z0-9.]+)?/v1(/namespaces/(?P<namespace>[^/]+))?/(?P<kind>[a-z]+)(/(?P<name>[^/]+))?(/(?P<part>[a-z]+))?"
 )
-WATCHED = ("pods", "namespaces", "services", "endpointslices")
+WATCHED = ("pods", "namespaces", "services", "endpointslices", "configmaps")
 
 Answer = tuple[int, dict]
 
@@ -37,7 +37,8 @@ class Api(httpx2.AsyncBaseTransport):
     """Objects by kind and key; `writes` are all that were asked for, as (verb, path), `done` those not refused.
 
     `faults` are taken one for each write: `None` for none, `lost`, `timeout`, or a status. `on_added(pod, container)` is
-    told of each new container, before it is there.
+    told of each new container, before it is there. `read` is what was listed or watched, as (kind, namespace, field
+    selector); `forbidden` are kinds that may not be.
     """
 
     def __init__(self, on_added=lambda pod, container: None):
@@ -49,6 +50,8 @@ class Api(httpx2.AsyncBaseTransport):
         self.done = []
         self.faults = []
         self.reading_fails = False
+        self.forbidden = set()
+        self.read = []
         self.history = {kind: [] for kind in WATCHED}
         self.changed = asyncio.Event()
         self.cuts = 0
@@ -126,18 +129,23 @@ class Api(httpx2.AsyncBaseTransport):
             if self.reading_fails:
                 raise httpx2.ConnectError("Connection refused")
             await asyncio.sleep(0)
-            return self._watch(match["kind"], query) if "watch" in query else self._list(match["kind"])
+            self.read.append((match["kind"], match["namespace"], query.get("fieldSelector")))
+            if match["kind"] in self.forbidden:
+                return httpx2.Response(403, json=status(403, "Forbidden", f"{match['kind']} is forbidden")[1])
+            wanted = _selector(match["namespace"], query.get("fieldSelector", ""))
+            return self._watch(match["kind"], query, wanted) if "watch" in query else self._list(match["kind"], wanted)
         return await self._one(request, match)
 
-    def _list(self, kind):
-        body = {"metadata": {"resourceVersion": str(self.version)}, "items": list(self.objects[kind].values()) or None}
+    def _list(self, kind, wanted):
+        found = [body for body in self.objects[kind].values() if wanted(body)]
+        body = {"metadata": {"resourceVersion": str(self.version)}, "items": found or None}
         return httpx2.Response(200, json=body)
 
-    def _watch(self, kind, query):
+    def _watch(self, kind, query, wanted):
         since = int(query["resourceVersion"])
         if since < self.oldest:
             return httpx2.Response(410, json=status(410, "Expired", "too old resource version")[1])
-        return httpx2.Response(200, stream=_Watch(self, kind, since))
+        return httpx2.Response(200, stream=_Watch(self, kind, since, wanted))
 
     async def _one(self, request, match):
         body = json.loads(await request.aread() or b"null")
@@ -243,8 +251,8 @@ class Api(httpx2.AsyncBaseTransport):
 
 
 class _Watch(httpx2.AsyncByteStream):
-    def __init__(self, api, kind, since):
-        self._api, self._kind, self._since, self._cuts = api, kind, since, api.cuts
+    def __init__(self, api, kind, since, wanted):
+        self._api, self._kind, self._since, self._cuts, self._wanted = api, kind, since, api.cuts, wanted
 
     async def __aiter__(self):
         while True:
@@ -252,10 +260,21 @@ class _Watch(httpx2.AsyncByteStream):
             for version, line in self._api.history[self._kind]:
                 if version > self._since:
                     self._since = version
-                    yield line
+                    if self._wanted(json.loads(line)["object"]):
+                        yield line
             if self._api.cuts > self._cuts:
                 raise httpx2.ReadError("Connection reset by peer")
             await changed.wait()
+
+
+def _selector(namespace, fields):
+    name = fields.removeprefix("metadata.name=")
+
+    def wanted(body):
+        meta = body["metadata"]
+        return namespace in (None, meta.get("namespace")) and name in ("", meta["name"])
+
+    return wanted
 
 
 def _key(meta):

@@ -26,6 +26,7 @@ class World:
         self.random = random.Random(seed)
         self.api = Api(self._check_added)
         self.gateways = {}
+        self.gateways_refuse = None
         self.watchers = []
         self.wrong = []
         self.lost_secrets = set()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 
+import msgspec
+
 from kube_gateway.control import decide as deciding
 from kube_gateway.control import messages
 from kube_gateway.kube.work_queue import WorkQueue
+from kube_gateway.model.ai_report import AiReport, policy_name
 from kube_gateway.watcher import cluster as cluster_module
 from kube_gateway.watcher import reconcile as reconcile_module
 from kube_gateway.watcher.acting import Actor
@@ -68,6 +71,9 @@ class Gateway:
         self.world, self.key, self.uid, self.number = world, key, uid, number
         self.settings = settings
         self.draining = False
+        self.policy = None
+        self.refuses = None
+        self.counted = ()
         self.watcher = None
         self.writer = None
 
@@ -99,11 +105,33 @@ class Gateway:
 
     def _say(self, state):
         line = self._line()
-        if line is not None and line.reported(report(state)):
+        if line is not None and line.reported(msgspec.structs.replace(report(state), ai=self._ai())):
             self.watcher.queue.add(self.key)
+
+    def _ai(self):
+        if self.settings is None or not self.settings.ai:
+            return None
+        if self.policy is None:
+            return AiReport()
+        told = AiReport(
+            policy=policy_name(self.policy.text),
+            source=self.policy.source,
+            model=self.settings.ai_model,
+            budgets=self.counted or self.policy.budgets,
+        )
+        return (
+            told if self.refuses is None else msgspec.structs.replace(told, refused=self.refuses, problem="rules[0]: ?")
+        )
 
     def _heard(self, message):
         if isinstance(message, messages.Configure):
             self.settings = message.settings
+            self._say("ready")
+        elif isinstance(message, messages.UsePolicy):
+            if self.world.gateways_refuse == message.text:
+                self.refuses = policy_name(message.text)
+            else:
+                self.policy, self.refuses = message, None
+            self._say("ready")
         elif isinstance(message, messages.Leave):
             self.draining = True

@@ -21,7 +21,7 @@ use crate::server::{BUFFER, ECHO, PINGPONG, SINK, SOURCE, UPLOAD};
 const PATIENCE: Duration = Duration::from_secs(60);
 const MESSAGE: usize = 64;
 
-type Outcome<T> = Result<T, String>;
+pub(crate) type Outcome<T> = Result<T, String>;
 
 pub(crate) async fn bulk(options: &Options) -> Outcome<Value> {
     let (to, connections, seconds) = (options.address("to")?, options.several("connections")?, options.seconds()?);
@@ -222,14 +222,14 @@ async fn open(to: SocketAddr, mode: u8) -> Outcome<TcpStream> {
 }
 
 /// One step with an end to its patience.
-async fn step<T>(work: impl Future<Output = io::Result<T>>) -> Outcome<T> {
+pub(crate) async fn step<T>(work: impl Future<Output = io::Result<T>>) -> Outcome<T> {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("no progress for a minute".to_owned()),
     }
 }
 
-async fn all<T: 'static>(mut tasks: JoinSet<Outcome<T>>) -> Outcome<Vec<T>> {
+pub(crate) async fn all<T: 'static>(mut tasks: JoinSet<Outcome<T>>) -> Outcome<Vec<T>> {
     let mut results = Vec::new();
     while let Some(result) = tasks.join_next().await {
         results.push(result.map_err(|error| error.to_string())??);
@@ -247,7 +247,7 @@ async fn wait_or_fail(tasks: &mut JoinSet<Outcome<()>>, time: Duration) -> Outco
 }
 
 /// In microseconds.
-fn percentile(times: &[Duration], percent: usize) -> f64 {
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
@@ -255,6 +255,6 @@ fn percentile(times: &[Duration], percent: usize) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than the 53 bits of a double")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }

@@ -2,6 +2,9 @@
 //! check every byte. Each client prints one JSON object; an error is one line on stderr and exit code 1.
 
 mod client;
+mod http;
+mod llm_client;
+mod llm_server;
 mod options;
 mod pattern;
 mod server;
@@ -16,7 +19,9 @@ const USAGE: &str = "usage: kube-gateway-load VERB OPTIONS
   echo     --to A --connections N --bytes TOTAL
   pingpong --to A --connections N --seconds S
   connect  --to A --concurrency N (--seconds S | --count C)
-  upload   --to A --bytes N";
+  upload   --to A --bytes N
+  llm-serve --listen ADDRESS:PORT --events N --pause-us N
+  llm-ask   --to A --connections N --seconds S --bytes N --stream yes|no --model NAME --key KEY";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
             "pingpong" => client::pingpong(&options).await,
             "connect" => client::connect(&options).await,
             "upload" => client::upload(&options).await,
+            "llm-serve" => llm_server::serve(&options).await,
+            "llm-ask" => llm_client::ask(&options).await,
             other => Err(format!("usage: no such verb {other:?}")),
         }
     });
@@ -62,6 +69,8 @@ fn known(verb: &str) -> Option<&'static [&'static str]> {
         "pingpong" => &["to", "connections", "seconds"],
         "connect" => &["to", "concurrency", "seconds", "count"],
         "upload" => &["to", "bytes"],
+        "llm-serve" => &["listen", "events", "pause-us"],
+        "llm-ask" => &["to", "connections", "seconds", "bytes", "stream", "model", "key"],
         _ => return None,
     })
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
+use super::application::{Application, Socket};
 use super::backends::Service;
 use super::clear;
 use super::counters::{Active, add};
 use super::gateway::{Gateway, Mode};
 use super::peers::{REFUSED_FOR, SILENT_FOR, Standing};
 use super::relay::relay;
-use super::sockets::{dial, prepare_network, reset_on_drop};
+use super::sockets::{dial, prepare_network};
 use super::tunnels::{Plain, Tls, Tunnel};
 use crate::log;
 use crate::tunnel::identity::PeerIdentity;
@@ -70,7 +70,7 @@ enum NoSession {
 /// backend of, and the address of it that the application connected to.
 pub struct Connection<'a> {
     pub gateway: &'a Gateway,
-    pub application: TcpStream,
+    pub application: Application,
     pub open: Open,
     pub service: Option<(Arc<Service>, SocketAddr)>,
     /// What the application has sent already, and nobody has taken yet.
@@ -86,7 +86,7 @@ fn refused(why: &str) -> Outcome {
 }
 
 impl<'a> Connection<'a> {
-    pub fn new(gateway: &'a Gateway, application: TcpStream, open: Open) -> Self {
+    pub fn new(gateway: &'a Gateway, application: Application, open: Open) -> Self {
         Self { gateway, application, open, service: None, early: Vec::new() }
     }
 
@@ -98,6 +98,7 @@ impl<'a> Connection<'a> {
         }
         let mode = self.gateway.mode();
         let route = match (mode, self.gateway.identity.load_full()) {
+            (Mode::Clear, _) => Route::Clear,
             (Mode::Off, _) => self.route(&Plain, others).await,
             (_, Some(identity)) => self.route(&Tls(identity), others).await,
             (_, None) => Route::Clear,
@@ -245,7 +246,7 @@ impl<'a> Connection<'a> {
             return missed(why);
         }
         log::debug(format!("connection {} to {} was lost: {why}", self.open.connection, self.open.destination));
-        reset_on_drop(&self.application);
+        self.application.reset_on_drop();
         Outcome::Done
     }
 
@@ -262,7 +263,7 @@ impl<'a> Connection<'a> {
         if self.early.is_empty() {
             first.resize(open + wire::HEADER + EARLY_BYTES, 0);
             // An end or an error shows again when the relay reads.
-            let length = self.application.try_read(&mut first[open + wire::HEADER..]).unwrap_or(0);
+            let length = self.application.try_read(&mut first[open + wire::HEADER..]);
             first.truncate(open + wire::HEADER + length);
         } else {
             first.resize(open + wire::HEADER, 0);
@@ -302,7 +303,7 @@ impl<'a> Connection<'a> {
         };
         if let Err(error) = result.await {
             log::debug(format!("connection {} to {destination} in clear: {error}", self.open.connection));
-            reset_on_drop(&self.application);
+            self.application.reset_on_drop();
         }
         Outcome::Done
     }

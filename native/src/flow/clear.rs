@@ -4,10 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use super::sockets::reset_on_drop;
+use super::application::Socket;
 use crate::tunnel::buffers::{Buffer, SIZE};
 
 #[derive(Default)]
@@ -17,7 +16,7 @@ struct Direction {
 }
 
 impl Direction {
-    fn poll(&mut self, from: &mut TcpStream, to: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll<F: Socket, T: Socket>(&mut self, from: &mut F, to: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if !self.buffer.is_empty() {
                 let written = ready!(Pin::new(&mut *to).poll_write(cx, self.buffer.bytes()))?;
@@ -33,7 +32,7 @@ impl Direction {
 }
 
 /// Relays until both directions have ended; an error on either side resets the other.
-pub async fn relay(application: &mut TcpStream, remote: &mut TcpStream) -> io::Result<()> {
+pub async fn relay<A: Socket>(application: &mut A, remote: &mut TcpStream) -> io::Result<()> {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let result = std::future::poll_fn(|cx| {
         let up = up.poll(application, remote, cx)?;
@@ -42,8 +41,8 @@ pub async fn relay(application: &mut TcpStream, remote: &mut TcpStream) -> io::R
     })
     .await;
     if result.is_err() {
-        reset_on_drop(application);
-        reset_on_drop(remote);
+        application.reset_on_drop();
+        remote.reset_on_drop();
     }
     result
 }

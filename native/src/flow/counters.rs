@@ -7,20 +7,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 macro_rules! counters {
-    ($($name:ident),* $(,)?) => {
-        /// One number a line of `GatewaySnapshot.counters`.
+    ($counters:ident: $($name:ident),* $(,)?) => {
+        /// Numbers of `GatewaySnapshot.counters`.
         #[derive(Default)]
-        pub struct Counters { $(pub $name: AtomicU64,)* }
+        pub struct $counters { $(pub $name: std::sync::atomic::AtomicU64,)* }
 
-        impl Counters {
+        impl $counters {
             pub fn values(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)*]
+                vec![$((stringify!($name), self.$name.load(std::sync::atomic::Ordering::Relaxed)),)*]
             }
         }
     };
 }
+pub(crate) use counters;
 
 counters! {
+    Counters:
     streams_outbound, streams_inbound, streams_active, bytes_sent, bytes_received,
     sessions_dialled, sessions_accepted, sessions_active, sessions_reused,
     clear_outbound, clear_active, refused_outbound, unknown_destination,

@@ -19,6 +19,7 @@ use super::pool::Pool;
 use super::services::{Answer, Services};
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
+use crate::intercept::Interception;
 use crate::log;
 use crate::tunnel::session::Session;
 use crate::tunnel::tls::{Identity, TlsSession};
@@ -41,6 +42,8 @@ pub enum Mode {
     Off = 0,
     Permissive = 1,
     Strict = 2,
+    /// No tunnels at all: straight to the destination.
+    Clear = 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +51,8 @@ pub enum Listener {
     Redirect,
     TlsTunnel,
     PlainTunnel,
+    /// Whatever connects goes there.
+    Fixed(SocketAddr),
 }
 
 /// What the watcher is asked.
@@ -65,6 +70,7 @@ pub struct Gateway {
     pub identity: ArcSwapOption<Identity>,
     pub peers: Peers,
     pub services: Services,
+    pub interception: Arc<Interception>,
     pub tls_pool: Pool<TlsSession>,
     pub plain_pool: Pool<Session<TcpStream>>,
     pub counters: Counters,
@@ -95,6 +101,7 @@ impl Gateway {
             identity: ArcSwapOption::empty(),
             peers: Peers::default(),
             services: Services::default(),
+            interception: Arc::default(),
             tls_pool: Pool::default(),
             plain_pool: Pool::default(),
             counters: Counters::default(),
@@ -115,15 +122,17 @@ impl Gateway {
         match self.mode.load(Ordering::Relaxed) {
             0 => Mode::Off,
             1 => Mode::Permissive,
+            3 => Mode::Clear,
             _ => Mode::Strict,
         }
     }
 
-    /// With encryption switched on or off, what is known of peers is about another port: it is forgotten.
+    /// With encryption switched on or off, what is known of peers is about another port, or old: it is forgotten.
     pub fn set_mode(&self, mode: Mode) {
         let before = self.mode();
         self.mode.store(mode as u8, Ordering::Relaxed);
-        if (before == Mode::Off) != (mode == Mode::Off) {
+        let encrypts = |mode| matches!(mode, Mode::Permissive | Mode::Strict);
+        if before != mode && !(encrypts(before) && encrypts(mode)) {
             self.peers.forget();
             self.tls_pool.clear();
             self.plain_pool.clear();
@@ -221,6 +230,7 @@ impl Gateway {
     /// `GatewaySnapshot` as JSON.
     pub fn snapshot(&self) -> serde_json::Result<Vec<u8>> {
         let mut counters: HashMap<_, _> = self.counters.values().into_iter().collect();
+        counters.extend(self.interception.counters.values());
         counters.insert("sessions_pooled", (self.tls_pool.idle_sessions() + self.plain_pool.idle_sessions()) as u64);
         serde_json::to_vec(&Snapshot { counters, peers: self.peers.report() })
     }
@@ -257,6 +267,7 @@ impl Gateway {
                     match kind {
                         Listener::Redirect => drop(tokio::spawn(outbound::handle(gateway, stream, from))),
                         Listener::TlsTunnel => drop(tokio::spawn(inbound::handle_tls(gateway, stream, from.ip()))),
+                        Listener::Fixed(to) => drop(tokio::spawn(outbound::carry(gateway, stream, from, to))),
                         Listener::PlainTunnel => drop(tokio::spawn(inbound::handle_plain(gateway, stream, from.ip()))),
                     }
                 }

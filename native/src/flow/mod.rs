@@ -1,5 +1,6 @@
 //! Connections in motion: accept, decide, dial, relay.
 
+pub mod application;
 pub mod attempt;
 pub mod backends;
 pub mod clear;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use super::application::{Application, Socket};
 use super::attempt::{Connection, Miss, Outcome};
 use super::backends::Service;
 use super::counters::add;
@@ -34,6 +35,11 @@ pub async fn handle(gateway: Arc<Gateway>, application: TcpStream, from: SocketA
             return reset_on_drop(&application);
         }
     };
+    carry(gateway, application, from, destination).await;
+}
+
+/// Carries a connection of the application that is to go to `destination`.
+pub async fn carry(gateway: Arc<Gateway>, application: TcpStream, from: SocketAddr, destination: SocketAddr) {
     let Ok(_permit) = gateway.streams.try_acquire() else {
         add(&gateway.counters.over_limit, 1);
         gateway.once.warn(from.ip(), "too many connections at once, new ones are reset");
@@ -49,6 +55,7 @@ pub async fn handle(gateway: Arc<Gateway>, application: TcpStream, from: SocketA
         return;
     }
     let open = Open { connection: gateway.next_connection(), destination, source: SocketAddr::new(own, from.port()) };
+    let application = Application::new(application, &gateway.interception, open.connection, destination);
     Connection::new(&gateway, application, open).run().await;
 }
 
@@ -64,7 +71,7 @@ impl Connection<'_> {
             Outcome::Refuse(why) | Outcome::Missed(Miss { refused: true, why }) => self.refuse(&why),
             Outcome::Missed(Miss { refused: false, why }) => {
                 log::debug(format!("connection {} to {}: {why}", self.open.connection, self.open.destination));
-                reset_on_drop(&self.application);
+                self.application.reset_on_drop();
             }
         }
     }
@@ -104,7 +111,7 @@ impl Connection<'_> {
         add(&self.gateway.counters.services_without_backends, 1);
         let text = format!("reset a connection to {destination}: no backend of {} is ready", service.name);
         self.gateway.once.warn(destination.ip(), &text);
-        reset_on_drop(&self.application);
+        self.application.reset_on_drop();
         Outcome::Done
     }
 
@@ -113,6 +120,6 @@ impl Connection<'_> {
         add(&self.gateway.counters.refused_outbound, 1);
         self.gateway.peers.count_refused(peer);
         self.gateway.once.warn(peer, &format!("refused a connection to {peer}: {why}"));
-        reset_on_drop(&self.application);
+        self.application.reset_on_drop();
     }
 }

@@ -10,12 +10,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::application::Socket;
 use super::counters::{Counters, add};
-use super::sockets::reset_on_drop;
 use crate::tunnel::buffers::Buffer;
 use crate::tunnel::session::{Session, SessionError};
 use crate::tunnel::transport::Transport;
@@ -33,8 +31,8 @@ enum Up {
     Ended,
 }
 
-struct Relay<'a, T> {
-    application: &'a mut TcpStream,
+struct Relay<'a, A, T> {
+    application: &'a mut A,
     session: &'a mut Session<T>,
     counters: &'a Counters,
     up: Up,
@@ -51,8 +49,8 @@ struct Relay<'a, T> {
 
 /// Relays until both directions have ended. `Ok(true)`: the session can carry another stream. On an error, or when
 /// either side was reset, dropping `application` resets it.
-pub async fn relay<T: Transport>(
-    application: &mut TcpStream,
+pub async fn relay<A: Socket, T: Transport>(
+    application: &mut A,
     session: &mut Session<T>,
     counters: &Counters,
 ) -> Result<bool, SessionError> {
@@ -71,12 +69,12 @@ pub async fn relay<T: Transport>(
     };
     let result = std::future::poll_fn(|cx| relay.poll(cx)).await;
     if result.is_err() || relay.broken {
-        reset_on_drop(relay.application);
+        relay.application.reset_on_drop();
     }
     result.map(|()| !relay.going_away)
 }
 
-impl<T: Transport> Relay<'_, T> {
+impl<A: Socket, T: Transport> Relay<'_, A, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
         // Down first: what it learns (a reset) is what up has to act on.
         if let Poll::Ready(Err(error)) = self.poll_down(cx) {

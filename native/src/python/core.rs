@@ -9,11 +9,13 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, mpsc};
 
+use super::policy::PythonPolicy;
 use crate::error::{Context, Error, Result};
 use crate::flow::backends::Service;
 use crate::flow::gateway::{Gateway, Listener, Mode, Query};
 use crate::flow::services::Answer;
 use crate::hooks::maps::SocketMaps;
+use crate::intercept::policy::Policy;
 use crate::log;
 use crate::tunnel::tls::Identity;
 
@@ -90,6 +92,7 @@ impl Core {
     #[pyo3(signature = (*, mode, debug))]
     fn configure(&self, mode: &str, debug: bool) -> PyResult<()> {
         let mode = match mode {
+            "none" => Mode::Clear,
             "off" => Mode::Off,
             "permissive" => Mode::Permissive,
             "strict" => Mode::Strict,
@@ -105,6 +108,21 @@ impl Core {
         let socket = std::net::TcpListener::from(own(socket)?);
         let _runtime = self.runtime.enter();
         self.gateway.listen(kind, socket).context("cannot accept connections")?;
+        Ok(())
+    }
+
+    fn listen_for(&self, destination: &str, socket: RawFd) -> PyResult<()> {
+        let destination: SocketAddr =
+            destination.parse().map_err(|_| Error::message(format!("not an address and a port: {destination}")))?;
+        let socket = std::net::TcpListener::from(own(socket)?);
+        let _runtime = self.runtime.enter();
+        self.gateway.listen(Listener::Fixed(destination), socket).context("cannot accept connections")?;
+        Ok(())
+    }
+
+    fn set_policy(&self, engine: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let policy = engine.map(PythonPolicy::new).transpose()?;
+        self.gateway.interception.set_policy(policy.map(|policy| Box::new(policy) as Box<dyn Policy>));
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The Python module. Everything behind it knows no Python.
 
+mod answers;
 mod core;
 pub(crate) mod filter;
 mod hooks;
 mod json;
 mod patterns;
+mod policy;
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -84,6 +86,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::quote, module)?)?;
     module.add_class::<patterns::Masker>()?;
     module.add_class::<patterns::Patterns>()?;
+    module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;

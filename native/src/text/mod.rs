@@ -12,6 +12,7 @@ pub mod escape;
 pub mod filter;
 pub mod finder;
 pub mod frames;
+mod groups;
 mod inner;
 pub mod json;
 mod lanes;

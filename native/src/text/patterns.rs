@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::automaton::{Automaton, BuildError};
 use super::checks::Check;
+use super::groups::Groups;
 use super::replacement::Replacement;
 use super::starts::Starts;
 use super::syntax;
@@ -43,6 +44,8 @@ struct Described {
     action: Action,
     #[serde(default = "stars")]
     replacement: String,
+    #[serde(default)]
+    expand: bool,
 }
 
 fn stars() -> String {
@@ -57,6 +60,17 @@ impl Described {
             _ => return Err("exactly one of literal and regex is needed".to_owned()),
         };
         Ok(if self.words { syntax::as_words(expression) } else { expression })
+    }
+
+    fn replacement(&self) -> Result<Replacement, String> {
+        let text = self.replacement.clone();
+        match &self.regex {
+            Some(regex) if self.expand => {
+                let groups = Groups::new(regex, self.ignore_case, &text)?;
+                Ok(Replacement::with_groups(text, groups))
+            }
+            _ => Ok(Replacement::new(text)),
+        }
     }
 
     fn error(&self, reason: impl Into<String>) -> PatternError {
@@ -87,6 +101,7 @@ impl Patterns {
         let described: Vec<Described> =
             serde_json::from_slice(json).map_err(|error| PatternError::List(error.to_string()))?;
         let mut expressions = Vec::with_capacity(described.len());
+        let mut replacements = Vec::with_capacity(described.len());
         let mut warnings = Vec::new();
         for pattern in &described {
             let expression = pattern.expression().map_err(|reason| pattern.error(reason))?;
@@ -98,10 +113,12 @@ impl Patterns {
                 ));
             }
             expressions.push(expression);
+            replacements.push(pattern.replacement().map_err(|reason| pattern.error(reason))?);
         }
         let automata = build(&described, &expressions)?;
         let mut ids = Ids::default();
-        let rules = described.into_iter().map(|pattern| ids.rule(pattern)).collect();
+        let rules = described.into_iter().zip(replacements);
+        let rules = rules.map(|(pattern, replacement)| ids.rule(pattern, replacement)).collect();
         Ok(Self { rules, ids: ids.names, starts: Starts::of(&automata), automata, warnings })
     }
 
@@ -165,13 +182,12 @@ struct Ids {
 }
 
 impl Ids {
-    fn rule(&mut self, pattern: Described) -> Rule {
+    fn rule(&mut self, pattern: Described, replacement: Replacement) -> Rule {
         let next = self.names.len() as u32;
         let id = *self.numbers.entry(pattern.id).or_insert_with_key(|name| {
             self.names.push(name.clone());
             next
         });
-        let replacement = Replacement::new(pattern.replacement);
         Rule { id, check: pattern.check, action: pattern.action, replacement }
     }
 }

@@ -3,29 +3,48 @@
 
 use aws_lc_rs::hmac;
 
+use super::groups::Groups;
+
 const HASH: &str = "{hash}";
 const DIGITS: usize = 8;
 
 pub(super) struct Replacement {
     text: Box<str>,
     hashed: bool,
+    groups: Option<Groups>,
 }
 
 impl Replacement {
     pub(super) fn new(text: String) -> Self {
-        Self { hashed: text.contains(HASH), text: text.into_boxed_str() }
+        Self { hashed: text.contains(HASH), text: text.into_boxed_str(), groups: None }
+    }
+
+    /// One that repeats groups of the pattern, see `Groups`.
+    pub(super) fn with_groups(text: String, groups: Groups) -> Self {
+        Self { groups: Some(groups), ..Self::new(text) }
     }
 
     /// Appends it to `out`; `escaped`: as the inside of a JSON string (RFC 8259, section 7).
     pub(super) fn write(&self, matched: &str, key: &[u8], escaped: bool, out: &mut String) {
-        let hashed;
-        let text = if self.hashed {
-            hashed = self.text.replace(HASH, &digest(matched, key));
-            &hashed
+        let made;
+        let text = if let Some(groups) = &self.groups {
+            let mut whole = String::new();
+            groups.write(matched, |text| self.hashed(text, matched, key), &mut whole);
+            made = whole;
+            &made
+        } else if self.hashed {
+            made = self.hashed(&self.text, matched, key);
+            &made
         } else {
             &*self.text
         };
         if escaped { text.chars().for_each(|character| escape(character, out)) } else { out.push_str(text) }
+    }
+}
+
+impl Replacement {
+    fn hashed(&self, text: &str, matched: &str, key: &[u8]) -> String {
+        if self.hashed { text.replace(HASH, &digest(matched, key)) } else { text.to_owned() }
     }
 }
 

@@ -16,6 +16,29 @@ pub(super) fn parse(regex: &str, ignore_case: bool) -> Result<Hir, String> {
     Ok(ascii_boundaries(&parsed))
 }
 
+/// The same with its groups, and without what it asks of places.
+pub(super) fn parse_groups(regex: &str, ignore_case: bool) -> Result<Hir, String> {
+    let mut parser = ParserBuilder::new().case_insensitive(ignore_case).nest_limit(DEEPEST).build();
+    Ok(without_places(&parser.parse(regex).map_err(|error| describe(&error))?))
+}
+
+fn without_places(pattern: &Hir) -> Hir {
+    match pattern.kind() {
+        HirKind::Look(_) => Hir::empty(),
+        HirKind::Repetition(repetition) => {
+            let sub = Box::new(without_places(&repetition.sub));
+            Hir::repetition(Repetition { sub, ..repetition.clone() })
+        }
+        HirKind::Capture(capture) => {
+            let sub = Box::new(without_places(&capture.sub));
+            Hir::capture(Capture { sub, ..capture.clone() })
+        }
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(without_places).collect()),
+        HirKind::Alternation(branches) => Hir::alternation(branches.iter().map(without_places).collect()),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) => pattern.clone(),
+    }
+}
+
 pub(super) fn literal(text: &str, ignore_case: bool) -> Result<Hir, String> {
     if text.is_empty() {
         return Err("its literal is empty".to_owned());

@@ -94,6 +94,25 @@ impl Buffer {
         self.set(0, bytes.len());
     }
 
+    /// Adds as many of `bytes` as there is room for, and returns how many those are.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        if SIZE - self.end < bytes.len() {
+            self.compact();
+        }
+        let held = self.end;
+        let length = bytes.len().min(SIZE - held);
+        if length > 0 {
+            self.memory()[held..held + length].copy_from_slice(&bytes[..length]);
+            self.end = held + length;
+        }
+        length
+    }
+
+    /// Whether nothing more can be added before some is used.
+    pub fn is_full(&self) -> bool {
+        self.end - self.start == SIZE
+    }
+
     /// Says that the first `count` bytes were used.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);

@@ -14,7 +14,8 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """Exactly one of `literal` and `regex`. `words`: the match begins and ends at an (ASCII) word boundary.
 
     `check`: a match counts only if the digits pass. `replacement` stands in the place of a masked match; `{hash}` in it is
-    the first 8 hexadecimal digits of an HMAC-SHA256 of the match, so that equal values stay equal.
+    the first 8 hexadecimal digits of an HMAC-SHA256 of the match, so that equal values stay equal. `expand`: `$1` and
+    `${name}` in it are groups of `regex`, and `$$` is a dollar.
     """
 
     id: str
@@ -25,3 +26,4 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     check: Check | None = None
     action: Action = "mask"
     replacement: str = "***"
+    expand: bool = False

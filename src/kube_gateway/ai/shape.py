@@ -99,8 +99,9 @@ class ResponseShape(_Part, frozen=True):
     usage was asked for. `usage_members`: members of other events that are there only because of that, while null.
     `finish`: why a choice ended. `captured`: other members to remember by name, the last seen (`id`, `created`).
     `sequence`: number of an event that grows by one. `scrub`: members taken out of an event whose text was changed,
-    `scrub_after`: also out of every event after that. `once`: members that an extra event does not repeat (role, name).
-    `error`: an event of this kind reports a failure. `last`: data of an event that ends the stream and is not JSON.
+    `scrub_after`: also out of every event after that. `once`: members and elements that an extra event does not repeat,
+    unless its text is in them. `error`: an event of this kind reports a failure. `last`: data of an event that ends the
+    stream and is not JSON.
     """
 
     lanes: tuple[Lane, ...] = ()
@@ -124,13 +125,12 @@ class RequestShape(_Part, frozen=True):
     """The body of a request. `model`, `stream` and the rest are paths.
 
     `limits`: the members that bound the answer's tokens, the one to add where there is none first, with the objects around
-    it where they are not there either. `below_limit`: numbers that must stay below it. `model_in_target`: the model is in
-    the request target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without
-    `stream`, the answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`:
-    how many answers are asked for. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them;
-    `tool_choice`: members that make no sense once no tool is left. `tool_names`: of one element, the first that is there
-    counts. `token_ids`: numbers that stand for text, which no rule for text can read. `model_prefix`: what stands before
-    the name at `model`.
+    it where they are not there either. `below_limit`: numbers that must stay below it. `model_prefix`: what stands before
+    the name at `model`. `model_in_target`: the model is in the request target, see `Endpoint.pattern`, and what `model`
+    names only repeats it. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`: the member that
+    asks for usage on a stream, set to true. `choices`: how many answers are asked for. `messages`: what counts as one.
+    `tools`: the elements; `tool_names`: the names in them, of one element the first that is there; `tool_choice`: members
+    that make no sense once no tool is left. `token_ids`: numbers that stand for text, which no rule for text can read.
     """
 
     lanes: tuple[Lane, ...] = ()

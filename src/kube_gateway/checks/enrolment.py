@@ -20,9 +20,9 @@ from kube_gateway.watcher.objects import Condition, PodObject, our_annotations
 from kube_gateway.watcher.summary import PodSummary
 
 State = Literal[
-    "encrypting", "off", "starting", "problem", "died", "unknown", "leaving", "left", "waiting", "not enrolled"
+    "encrypting", "ai", "off", "starting", "problem", "died", "unknown", "leaving", "left", "waiting", "not enrolled"
 ]
-Mode = Literal["permissive", "strict", "off", ""]
+Mode = Literal["permissive", "strict", "off", "none", ""]
 
 PRIVILEGED_HINT = "kube-gateway install -- --privileged=when-needed | kubectl apply -f -"
 
@@ -41,8 +41,9 @@ _STATES: dict[str, State] = {
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
     """A pod. `wanted`: it shall have a gateway. `mode` is empty if the annotations are not understood.
 
-    `state`: `waiting` if the pod itself does not run yet. `reason` is a word, `message` and `hint` are for people; all are
-    empty where all is well. `generation` is the newest gateway's, 0 for none. `reported` is what that one said, if it did.
+    `state`: `waiting` if the pod itself does not run yet, `ai` if the gateway is there for LLM calls alone. `reason` is a
+    word, `message` and `hint` are for people; all are empty where all is well. `generation` is the newest gateway's, 0 for
+    none. `reported` is what that one said, if it did.
     """
 
     namespace: str
@@ -129,6 +130,8 @@ def _found(seen: PodObject, settings: Settings) -> _Found:
         return _Found("starting", "NotSeenYet", "the watcher has not looked at the pod yet", "kube-gateway check")
     if said.status == "True" and not _is_alive(seen):
         return _unseen_end(seen, where)
+    if settings.encryption == "none" and said.reason == "EncryptionOff":
+        return _Found("ai")
     return _said(seen, said, where)
 
 

@@ -16,7 +16,7 @@ from kube_gateway.checks.session import Session
 LATE = 0.8
 """Part of a certificate's life; it is renewed from 0.4 on, so whoever is here has failed several times."""
 
-_AS_ASKED = {"encrypting", "off", "waiting"}
+_AS_ASKED = {"encrypting", "ai", "off", "waiting"}
 
 
 class GatewayFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ def _all_work(facts: GatewayFacts) -> Outcome:
     )
     if findings:
         return bad(f"not so for {len(findings)} of {len(wanted)}", findings=findings)
-    counts = {state: sum(pod.state == state for pod in wanted) for state in ("encrypting", "off", "waiting")}
+    counts = {state: sum(pod.state == state for pod in wanted) for state in ("encrypting", "ai", "off", "waiting")}
     return ok(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no pod is enrolled")
 
 

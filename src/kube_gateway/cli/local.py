@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kube_gateway.cli.duration import Duration
+from kube_gateway.cli.local_config import config
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def run(
         raise UsageError("a new pod has no annotation to remove", hint="--annotation KEY=VALUE")
     client = _client(ctx)
     pod = client.run(name, arguments, annotations=wanted, service_account=service_account)
-    if pod.encryption != "off":
+    if pod.encryption != "off" or pod.ai:
         client.wait_settled(name, timeout=_READY_WITHIN)
     click.echo(f"{pod.name} {' '.join(pod.addresses)}")
 
@@ -113,7 +114,18 @@ def annotate(ctx: click.Context, name: str, changes: tuple[str, ...], timeout: f
     pod = client.annotate(name, wanted, remove=removed)
     if timeout > 0 and pod.state == "running":
         pod = client.wait_settled(name, timeout=timeout)
-    click.echo(f"{pod.name}: gateway {pod.gateway}, encryption {pod.encryption}", err=True)
+    click.echo(f"{pod.name}: gateway {pod.gateway}, encryption {pod.encryption}{_of_calls(pod)}", err=True)
+    if pod.problem:
+        click.echo(f"warning: {pod.name}: {pod.problem}", err=True)
+
+
+def _of_calls(pod: PodView) -> str:
+    """What there is to say of LLM calls, if anything."""
+    said = pod.report.ai if pod.report is not None else None
+    if not pod.ai or said is None:
+        return ""
+    model = f", all to {said.model}" if said.model else ""
+    return f", LLM calls pass policy {said.policy}{model}"
 
 
 def _changes(items: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
@@ -149,7 +161,7 @@ def pods(ctx: click.Context, output: str) -> None:
     if output == "json":
         print_json(found)
         return
-    headings = ("NAME", "ADDRESS", "PIDS", "STATE", "GATEWAY", "ENCRYPT", "CLEAR", "AGE")
+    headings = ("NAME", "ADDRESS", "PIDS", "STATE", "GATEWAY", "ENCRYPT", "AI", "CLEAR", "AGE")
     rows = [
         (
             pod.name,
@@ -158,6 +170,7 @@ def pods(ctx: click.Context, output: str) -> None:
             pod.state,
             pod.gateway,
             pod.encryption,
+            _policy_name(pod),
             str(len(pod.report.clear_connections)) if pod.report else "-",
             duration(time.time() - pod.created),
         )
@@ -167,6 +180,11 @@ def pods(ctx: click.Context, output: str) -> None:
     for pod in found:
         if pod.problem:
             click.echo(f"warning: {pod.name}: {pod.problem}", err=True)
+
+
+def _policy_name(pod: PodView) -> str:
+    said = pod.report.ai if pod.report is not None else None
+    return (said.policy if said is not None and said.policy else "none yet") if pod.ai else "-"
 
 
 def _pids(pod: PodView) -> str:
@@ -282,6 +300,9 @@ def _target(text: str) -> tuple[str, int]:
     if not pod or not port.isascii() or not port.isdigit():
         raise UsageError(f"{text!r} is no backend", hint="--to POD:PORT")
     return pod, int(port)
+
+
+command.add_command(config)
 
 
 @command.command(hidden=True)

@@ -25,6 +25,7 @@ _VERBS = {
     "status": "Pods of a cluster: which are encrypted, which are not, and why",
     "local": "Pods on this machine, without a cluster",
     "verify": "Prove that traffic between two pods is encrypted",
+    "ai": "Control of LLM calls: check, explain and try policies",
     "ca": "The certificate authority",
     "watch": "Watch a cluster, and put gateways into its pods (started by install)",
     "gateway": "Run the gateway of this pod (started by the watcher)",

@@ -102,7 +102,7 @@ def _row(pod: PodView, *, now: float) -> tuple[str, ...]:
 def _streams(pods: tuple[PodView, ...]) -> tuple[int, int]:
     """New connections so far: encrypted, and all. A gateway with encryption off tunnels in clear."""
     said = [(pod.mode, pod.reported) for pod in pods if pod.reported is not None]
-    encrypted = sum(one.tunnelled for mode, one in said if mode != "off")
+    encrypted = sum(one.tunnelled for mode, one in said if mode not in {"off", "none"})
     return encrypted, sum(one.tunnelled + one.clear for _, one in said)
 
 

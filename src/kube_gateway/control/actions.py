@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kube_gateway.control.observed import PolicyText
 from kube_gateway.model.settings import Settings
 
 
@@ -22,6 +23,12 @@ class Configure(_Action, frozen=True):
     """Send these settings to the pod's gateway."""
 
     settings: Settings
+
+
+class SetPolicy(_Action, frozen=True):
+    """Send this policy for LLM calls to the pod's gateway."""
+
+    policy: PolicyText
 
 
 class Leave(_Action, frozen=True):
@@ -52,4 +59,4 @@ class ClearProblem(_Action, frozen=True):
     """The problem reported last is gone."""
 
 
-Action = StartGateway | Configure | Leave | Flush | RemoveHooks | ReportProblem | ClearProblem
+Action = StartGateway | Configure | SetPolicy | Leave | Flush | RemoveHooks | ReportProblem | ClearProblem

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 from kube_gateway.control import messages
-from kube_gateway.control.observed import GatewayState
+from kube_gateway.control.observed import GatewayState, PolicyText
+from kube_gateway.model.ai_report import BudgetCount
 from kube_gateway.model.settings import Settings
 
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
@@ -15,13 +16,16 @@ _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "d
 class ConnectedGateway:
     """A gateway of one generation, connected or not.
 
-    `applied` are the settings last sent on this line, `revision` counts them. `told_to_leave`: it was, or it said so.
-    `since` is the monotonic time at which it connected or was lost. `version` is what it said it is, empty before that.
+    `applied` are the settings last sent on this line, `revision` counts them; `policy` is the policy last sent on it.
+    `budgets` are what it has reported last. `told_to_leave`: it was, or it said so. `since` is the monotonic time at which
+    it connected or was lost. `version` is what it said it is, empty before that.
     """
 
     def __init__(self) -> None:
         self.applied: Settings | None = None
         self.revision = 0
+        self.policy: PolicyText | None = None
+        self.budgets: tuple[BudgetCount, ...] = ()
         self.told_to_leave = False
         self.report: messages.Report | None = None
         self.version = ""
@@ -49,7 +53,7 @@ class ConnectedGateway:
             self._writer.close()
         self._writer = writer
         self.since = time.monotonic()
-        self.applied, self.told_to_leave = None, False
+        self.applied, self.policy, self.told_to_leave = None, None, False
 
     def disconnected(self, writer: asyncio.StreamWriter) -> None:
         """That line has ended."""
@@ -70,14 +74,26 @@ class ConnectedGateway:
         if self.send(message):
             self.revision, self.applied = message.revision, settings
 
+    def use_policy(self, policy: PolicyText, *, budgets: tuple[BudgetCount, ...]) -> None:
+        """Send the policy for LLM calls, with what the pod's gateways have counted so far."""
+        if self.send(messages.UsePolicy(text=policy.text, source=policy.source, budgets=budgets)):
+            self.policy = policy
+
     def leave(self, grace: float) -> None:
         """Tell it to leave."""
         self.told_to_leave = self.send(messages.Leave(grace=grace))
 
     def reported(self, report: messages.Report) -> bool:
-        """Take a report; true when the state changed."""
-        changed = self.report is None or self.report.state != report.state
+        """Take a report; true when the state, or the policy in force, changed."""
+        changed = self.report is None or _what_counts(self.report) != _what_counts(report)
         self.report = report
+        if report.ai is not None:
+            self.budgets = report.ai.budgets
         if report.state == "draining":
             self.told_to_leave = True
         return changed
+
+
+def _what_counts(report: messages.Report) -> tuple[str, ...]:
+    ai = report.ai
+    return (report.state, *((ai.policy, ai.model, ai.refused, ai.problem) if ai is not None else ()))

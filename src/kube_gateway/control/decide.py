@@ -17,9 +17,10 @@ from kube_gateway.control.actions import (
     Leave,
     RemoveHooks,
     ReportProblem,
+    SetPolicy,
     StartGateway,
 )
-from kube_gateway.control.observed import Observed, Obstacle, PodObservation
+from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation, PolicyText
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import Settings, settings_from_annotations
@@ -38,6 +39,7 @@ _CHOSEN_BY_THE_KERNEL = range(32768, 61000)
 
 FIRST_RETRY = 0.2
 INVALID_ANNOTATION = "InvalidAnnotation"
+POLICY_REFUSED = "PolicyRefused"
 
 
 def decide(observed: Observed) -> tuple[Action, ...]:
@@ -93,6 +95,8 @@ def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str
         return
     if gateway.applied != settings:
         yield Configure(pod=pod.pod.key, settings=settings)
+    if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:
+        yield SetPolicy(pod=pod.pod.key, policy=policy)
     yield from _flush(pod, settings, encrypting)
     if gateway.outdated and _may_start(pod, observed):
         yield _start(pod)
@@ -113,7 +117,34 @@ def problem_of(pod: PodObservation) -> Obstacle | None:
         settings = settings_from_annotations(pod.pod.annotations)
     except InvalidAnnotation as problem:
         return Obstacle(reason=INVALID_ANNOTATION, message=problem.message, hint=problem.hint or "")
-    return pod.obstacle if pod.running and (settings.wanted or pod.hooks_left) else None
+    obstacle = pod.obstacle if pod.running and (settings.wanted or pod.hooks_left) else None
+    return obstacle or (_policy_problem(pod) if pod.running and settings.wanted and settings.ai else None)
+
+
+def _policy_problem(pod: PodObservation) -> Obstacle | None:
+    if pod.policy.problem is not None:
+        return pod.policy.problem
+    said = pod.gateway.ai if pod.gateway is not None else None
+    wanted = pod.policy.policy
+    if said is None or wanted is None or not said.refused or said.refused != wanted.name:
+        return None
+    # The watcher has read it, but not compiled it, which may take long; or the two are of different versions.
+    message = f"the gateway does not take the policy in {wanted.source}: {said.problem}"
+    hint = "kube-gateway ai policy lint FILE says more; the last policy that was right stays in force"
+    return Obstacle(reason=POLICY_REFUSED, message=message, hint=hint)
+
+
+def _policy(pod: PodObservation, gateway: GatewayObservation) -> PolicyText | None:
+    """The policy that the gateway is to have; None: what it has, whatever that is.
+
+    Where what was found is not right, the last one that was stays; a gateway that never had one has to be told that there
+    is none, as it waits for it.
+    """
+    if pod.policy.problem is None:
+        return pod.policy.policy
+    if gateway.policy is None and gateway.ai is not None and not gateway.ai.policy:
+        return PolicyText(text="", source="none that was right")
+    return None
 
 
 def settings_of(pod: PodObservation) -> Settings | None:
@@ -141,7 +172,7 @@ def _start(pod: PodObservation) -> Action:
 
 
 def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
-    """End connections in clear that would come back encrypted, and no others."""
+    """End connections in clear that would come back encrypted, or looked into for LLM calls, and no others."""
     gateway = pod.gateway
     if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
         return
@@ -149,13 +180,27 @@ def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Set
         connection.cookie
         for connection in gateway.clear_connections
         if connection.local_address in pod.pod.addresses
-        and (peer := encrypting.get(connection.remote_address)) is not None
         and not _excludes(settings, connection.remote_address, connection.remote_port)
-        and _comes_back_encrypted(connection, own=settings, peer=peer)
+        and _comes_back_better(connection, own=settings, peer=encrypting.get(connection.remote_address))
         and (settings.flush == "all" or connection.idle >= IDLE_AFTER)
     )
-    if cookies and settings.encrypting:
+    if cookies:
         yield Flush(pod=pod.pod.key, cookies=cookies)
+
+
+def _comes_back_better(connection: ClearConnection, *, own: Settings, peer: Settings | None) -> bool:
+    """`peer` are the settings of the one at the other end, if it encrypts."""
+    if own.encrypting and peer is not None and _comes_back_encrypted(connection, own=own, peer=peer):
+        return True
+    # What is older than the gateway is not looked into; only the side that dials can change that.
+    ports = connection.local_port in _CHOSEN_BY_THE_KERNEL, connection.remote_port in _CHOSEN_BY_THE_KERNEL
+    dialled = ports == (True, False)
+    return (
+        own.ai
+        and not connection.relayed
+        and dialled
+        and _captures(own, connection.remote_address, connection.remote_port)
+    )
 
 
 def _comes_back_encrypted(connection: ClearConnection, *, own: Settings, peer: Settings) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
@@ -46,7 +47,7 @@ class Report(_Message, frozen=True):
     """Sent every second and after each change: state of the gateway and its counters.
 
     `state` is `starting`, `ready`, `draining`. `settings_revision` is the revision last applied.
-    `certificate_expires` is seconds since the epoch, 0 while there is none.
+    `certificate_expires` is seconds since the epoch, 0 while there is none. `ai` is there while the settings ask for it.
     """
 
     state: str
@@ -54,6 +55,7 @@ class Report(_Message, frozen=True):
     certificate_expires: float
     clear_connections: tuple[ClearConnection, ...]
     snapshot: GatewaySnapshot
+    ai: AiReport | None = None
 
 
 class PeerQuery(_Message, frozen=True):
@@ -78,6 +80,18 @@ class Configure(_Message, frozen=True):
     revision: int
     addresses: tuple[str, ...]
     settings: Settings
+
+
+class UsePolicy(_Message, frozen=True):
+    """The policy for LLM calls; it has no part in `Configure`, as it may be long and outlives many of those.
+
+    `text` is as its author has written it, empty where nobody has. `source` says where it is, for people. `budgets` are
+    what earlier gateways of the pod have reported last.
+    """
+
+    text: str
+    source: str
+    budgets: tuple[BudgetCount, ...] = ()
 
 
 class Certificate(_Message, frozen=True):
@@ -134,7 +148,7 @@ class Heartbeat(_Message, frozen=True):
 
 
 FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery
-FromWatcher = Configure | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere | Heartbeat
+FromWatcher = Configure | UsePolicy | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere | Heartbeat
 Line = Annotated[bytes, "one JSON object and a newline"]
 
 _encoder = msgspec.json.Encoder()

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kube_gateway.model.ai_report import AiReport, policy_name
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
@@ -13,12 +14,41 @@ from kube_gateway.model.settings import Settings
 GatewayState = Literal["starting", "ready", "draining", "exited"]
 
 
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no gateway can be put into a pod, or something else cannot be done: a word for programs, what is so, and what to
+    do about it."""
+
+    reason: str
+    message: str
+    hint: str
+
+
+class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy as its author has written it; empty where nobody has. `source` says where it is, for people."""
+
+    text: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """What logs and reports call it; the same text has the same name everywhere."""
+        return policy_name(self.text)
+
+
+class PolicyFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found where a pod's policy is to be: one that is right, or what is wrong. Neither: it is not known yet."""
+
+    policy: PolicyText | None = None
+    problem: Obstacle | None = None
+
+
 class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     """The newest gateway of a pod.
 
     `applied` are the settings last sent to it, None before the first. `exit_code` is set once `state` is `exited`: 0
     after leaving, negative for a signal. `told_to_leave` says whether it was. `outdated`: a newer version is there that
-    shall take over from it.
+    shall take over from it. `policy` is the one last sent to it, None before the first; `ai` is what it reports of LLM
+    calls, None while it does not.
     """
 
     state: GatewayState
@@ -27,14 +57,8 @@ class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     applied: Settings | None = None
     clear_connections: tuple[ClearConnection, ...] = ()
     outdated: bool = False
-
-
-class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
-    """Why no gateway can be put into a pod: a word for programs, what is so, and what to do about it."""
-
-    reason: str
-    message: str
-    hint: str
+    policy: PolicyText | None = None
+    ai: AiReport | None = None
 
 
 class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +67,7 @@ class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     `generation` counts the gateways started so far, `failures` those that failed in a row, the last at `last_failure`
     (seconds). `hooks_left`: a gateway that died left hooks that refuse connections. `problem` is the message of the one
     last reported. `ending`: the pod is being deleted; its gateway serves it to the end and nothing is done any more.
+    `policy` is what was found for its LLM calls, if it is to have one.
     """
 
     pod: Pod
@@ -55,6 +80,7 @@ class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     hooks_left: bool = False
     problem: str | None = None
     obstacle: Obstacle | None = None
+    policy: PolicyFound = PolicyFound()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from kube_gateway.errors import EnvironmentProblem
-from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, TLS_TUNNEL_PORT
+from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, RESERVED_PORTS, TLS_TUNNEL_PORT
 
 _BACKLOG = 4096
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -68,11 +68,22 @@ class Listeners:
         return [(family, address, _TUNNEL_PORT[kind]) for address, family in families.items()]
 
 
-def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def listen_on(address: str, port: int, *, shared: bool) -> socket.socket:
+    """Open a listener on an address of the pod. `shared`: another process may have the port too, if it wants to share it.
+
+    Raises `EnvironmentProblem` when another process of the pod has the port for itself.
+    """
+    family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
+    return _listen(family, address, port, shared=shared)
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int, *, shared: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         # A connection of an earlier gateway that lingers in TIME_WAIT must not keep this one from starting.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((address, port))
@@ -82,8 +93,14 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         if error.errno == errno.EADDRINUSE:
             raise EnvironmentProblem(
                 f"port {port} on {address} is taken by another process of the pod",
-                hint=f"ports {REDIRECT_PORT}, {PLAIN_TUNNEL_PORT} and {TLS_TUNNEL_PORT} belong to the gateway: "
-                "move the application to another port",
+                hint=_taken_hint(port),
             ) from None
         raise EnvironmentProblem(f"cannot listen on {address} port {port}: {error.strerror}") from error
     return listener
+
+
+def _taken_hint(port: int) -> str:
+    if port in RESERVED_PORTS:
+        ports = f"ports {REDIRECT_PORT}, {PLAIN_TUNNEL_PORT} and {TLS_TUNNEL_PORT} belong to the gateway"
+        return f"{ports}: move the application to another port"
+    return "name another one in the annotation"

@@ -1,13 +1,16 @@
-"""What the supervisor keeps of Services: the questions, so that they can be asked again. The answers are the worker's."""
+"""What the worker asks the watcher, by way of the supervisor, which keeps the questions about Services so that they can be
+asked again. The answers are the worker's."""
 
 from __future__ import annotations
 
 import heapq
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
+from kube_gateway.control import messages as control
+from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.model.service import Backend, ServiceBackends
 
 _REMEMBERED = 16_384
@@ -33,6 +36,40 @@ class ServiceQuestions:
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return iter(tuple(self._asked))
+
+
+class Questions:
+    """Passes questions on with `ask`, and answers with `tell`."""
+
+    def __init__(
+        self, *, ask: Callable[[control.FromGateway], bool], tell: Callable[[messages.ToWorker], None]
+    ) -> None:
+        self._ask = ask
+        self._tell = tell
+        self._services = ServiceQuestions()
+
+    def connected(self) -> None:
+        """Ask about Services again: the watcher tells changes of what it was asked on this connection."""
+        for address, port in self._services:
+            self._ask(control.ServiceQuery(address=address, port=port))
+
+    def asked(self, question: messages.Query | messages.ServiceQuery) -> None:
+        """The worker wants to know."""
+        match question:
+            case messages.Query():
+                self._ask(control.PeerQuery(address=question.address))
+            case messages.ServiceQuery():
+                self._services.add(question.address, question.port)
+                self._ask(control.ServiceQuery(address=question.address, port=question.port))
+
+    def answered(self, answer: control.PeerAnswer | control.ServiceAnswer) -> None:
+        """The watcher says."""
+        match answer:
+            case control.PeerAnswer():
+                self._tell(messages.Answer(address=answer.address, enrolled=answer.enrolled))
+            case control.ServiceAnswer():
+                service = sampled(answer.service) if answer.service else None
+                self._tell(messages.ServiceAnswer(address=answer.address, port=answer.port, service=service))
 
 
 def sampled(service: ServiceBackends) -> ServiceBackends:

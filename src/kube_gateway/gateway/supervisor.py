@@ -11,11 +11,12 @@ import asyncio
 import logging
 import signal
 
-from kube_gateway import __version__, _native
+from kube_gateway import _native
 from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
 from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.call_control import CallControl
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
 from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Drain, Ending, Load
@@ -25,12 +26,12 @@ from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.hook_settings import configure_hooks
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
-from kube_gateway.gateway.reporting import make_report
-from kube_gateway.gateway.services import ServiceQuestions, sampled
+from kube_gateway.gateway.reporting import Reporter, hello
+from kube_gateway.gateway.services import Questions
 from kube_gateway.gateway.tasks import Tasks
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
-from kube_gateway.gateway.worker_process import WorkerProcess, identity_message, mode_message, start_message
+from kube_gateway.gateway.worker_process import WorkerProcess, identity_message, mode_message, spelled, start_message
 from kube_gateway.model.flow import GatewaySnapshot
 
 _log = logging.getLogger("supervisor")
@@ -72,6 +73,7 @@ class Supervisor:
             listeners=lambda: self._listeners.descriptors() if self._listeners else {},
             maps=lambda: self._hooks.maps() if self._attached else {},
             enrolled=lambda: self._enrolled,
+            policy=lambda: self._calls.offer(),  # noqa: PLW0108 - made below, as it tells the worker
             on_change=self._gateways_changed,
             on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
         )
@@ -80,14 +82,23 @@ class Supervisor:
         )
         self._link = WatcherLink(
             self._connection.connect,
-            hello=self._hello,
+            hello=lambda: hello(environment),
             on_connect=self._watcher_is_there,
             on_disconnect=lambda: self._worker.send(messages.SetWatcher(is_there=False)),
             on_message=self._from_watcher,
         )
-        self._services = ServiceQuestions()
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
+        )
+        self._questions = Questions(ask=self._link.send, tell=self._worker.send)
+        self._calls = CallControl(self._worker.send, pod=environment.pod)
+        self._reporter = Reporter(
+            self._link,
+            certificate=self._certificate,
+            hooks=lambda: self._hooks,
+            cgroups=lambda: {*self._gateways(), *self._succession.makers},
+            control_port=environment.control.port,
+            ai=lambda: self._calls.report,
         )
 
     async def run(self) -> None:
@@ -111,24 +122,19 @@ class Supervisor:
     def _watcher_is_there(self) -> None:
         self._certificate.connected()
         self._worker.send(messages.SetWatcher(is_there=True))
-        # The watcher tells changes of what it was asked on this connection.
-        for address, port in self._services:
-            self._link.send(control.ServiceQuery(address=address, port=port))
+        self._questions.connected()
 
     def _from_watcher(self, message: control.FromWatcher) -> None:
         try:
             match message:
                 case control.Configure():
                     self._configure(message)
+                case control.UsePolicy():
+                    self._calls.use(message)
                 case control.Certificate():
                     self._certificate.issued(message)
-                case control.PeerAnswer():
-                    self._worker.send(messages.Answer(address=message.address, enrolled=message.enrolled))
-                case control.ServiceAnswer():
-                    service = sampled(message.service) if message.service else None
-                    self._worker.send(
-                        messages.ServiceAnswer(address=message.address, port=message.port, service=service)
-                    )
+                case control.PeerAnswer() | control.ServiceAnswer():
+                    self._questions.answered(message)
                 case control.Flush():
                     ended = _native.destroy_connections(list(message.cookies))
                     _log.info("ended %d connections that were in clear", ended)
@@ -146,9 +152,9 @@ class Supervisor:
         set_debug(debug=message.settings.debug)
         before, self._settings = self._settings, message
         if before is None:
-            _log.info("settings: encryption %s", message.settings.encryption)
+            _log.info("settings: %s", spelled(message.settings))
         elif before.settings != message.settings:
-            _log.info("settings changed: encryption %s", message.settings.encryption)
+            _log.info("settings changed: %s", spelled(message.settings))
         if self._begun:
             self._apply(message)
         else:
@@ -158,16 +164,16 @@ class Supervisor:
     def _apply(self, message: control.Configure) -> None:
         if self._listeners is None:
             self._listeners = Listeners(message.addresses)
-        wanted = "tls" if message.settings.encrypting else "plain"
-        unwanted = "plain" if wanted == "tls" else "tls"
+        wanted = [kind for kind in ("redirect", message.settings.tunnel) if kind]
         self._configure_hooks(capture=True)
-        for kind in ("redirect", wanted):
+        self._calls.configure(message.settings, addresses=message.addresses)
+        for kind in wanted:
             if kind not in self._listeners.kinds():
                 self._open(self._listeners, kind)
         self._send_mode()
-        if unwanted in self._listeners.kinds():
-            self._listeners.close(unwanted)
-            self._worker.send(messages.StopListening(kind=unwanted))
+        for kind in set(self._listeners.kinds()) - set(wanted):
+            self._listeners.close(kind)
+            self._worker.send(messages.StopListening(kind=kind))
         self._start_worker()
 
     def _open(self, listeners: Listeners, kind: str) -> None:
@@ -208,6 +214,8 @@ class Supervisor:
             for listener in self._listeners.get("redirect"):
                 self._hooks.mark_listener(listener.fileno())
             self._enrolled = inherited.enrolled
+            if inherited.policy is not None:
+                self._calls.inherit(*inherited.policy)
         self._begun = True
         self._apply(self._settings)
 
@@ -242,6 +250,7 @@ class Supervisor:
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
         worker.send(messages.SetWatcher(is_there=self._link.connected))
+        self._calls.brief()
         for kind in self._listeners.kinds():
             if kind not in self._held_back:
                 self._listen(kind)
@@ -268,11 +277,11 @@ class Supervisor:
                 self._load = Load(active=message.active, reports=self._load.reports + 1)
                 self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
                 self._report()
-            case messages.Query():
-                self._link.send(control.PeerQuery(address=message.address))
-            case messages.ServiceQuery():
-                self._services.add(message.address, message.port)
-                self._link.send(control.ServiceQuery(address=message.address, port=message.port))
+            case messages.CallState():
+                if self._calls.heard(message.ai):
+                    self._report()
+            case messages.Query() | messages.ServiceQuery():
+                self._questions.asked(message)
             case messages.Failed():
                 _log.error("the worker: %s", message.reason)
             case messages.Ready():
@@ -287,6 +296,7 @@ class Supervisor:
         this one ends now. With maps of our own the older one has to stop first, and what is being set up in the
         milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
         """
+        await self._calls.decided()
         if self._held_back:
             await self._succession.confirm()
         self._hooks.attach(str(self._cgroup.path))
@@ -335,6 +345,7 @@ class Supervisor:
         if ending == "handed over":
             self._tasks.stop("certificate")
             self._worker.send(messages.StopListening(kind="redirect"))
+        self._calls.close()
         if self._listeners is not None:
             for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
                 self._listeners.close(kind)
@@ -369,32 +380,8 @@ class Supervisor:
         """Cgroups of all gateways of the pod that run."""
         return (self._cgroup.own, *self._succession.others)
 
-    def _hello(self) -> control.Hello:
-        environment = self._environment
-        return control.Hello(
-            pod=environment.pod,
-            uid=environment.uid,
-            generation=environment.generation,
-            version=__version__,
-        )
-
     def _report(self) -> None:
-        if self._settings is None or not self._link.connected:
-            return
-        try:
-            report = make_report(
-                state=self._state,
-                settings=self._settings,
-                certificate_expires=self._certificate.expires,
-                hooks=self._hooks,
-                snapshot=self._snapshot,
-                gateway_cgroups={*self._gateways(), *self._succession.makers},
-                control_port=self._environment.control.port,
-            )
-        except _native.NativeError as error:
-            _log.error("%s", error.args[0])
-        else:
-            self._link.send(report)
+        self._reporter.report(self._state, self._settings, self._snapshot)
 
     async def _report_forever(self) -> None:
         """While there is no worker whose state could be passed on."""

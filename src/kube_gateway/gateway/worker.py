@@ -14,13 +14,18 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kube_gateway import _native
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.libraries import open_libraries, use_libraries
 from kube_gateway.gateway.logs import set_debug, start_logging
 from kube_gateway.model.flow import GatewaySnapshot
+
+if TYPE_CHECKING:
+    from kube_gateway.gateway.worker_calls import Calls
 
 _STATE_EVERY = 1.0
 _log = logging.getLogger("worker")
@@ -33,6 +38,7 @@ class Worker:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._core: _native.Core | None = None
+        self._calls: Calls | None = None
 
     def run(self) -> None:
         """Serve until the supervisor ends."""
@@ -79,6 +85,8 @@ class Worker:
                 core.stop_listening(message.kind)
             case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
                 _learn(core, message)
+            case messages.UsePolicy() | messages.LeaveCallsAlone() | messages.ServeFigures():
+                self._control_calls(core, message, descriptors)
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():
@@ -89,27 +97,52 @@ class Worker:
         self._core = _native.Core(addresses=list(message.addresses), maps=maps, threads=message.threads)
         threading.Thread(target=self._forward_queries, args=(self._core,), daemon=True).start()
 
+    def _control_calls(
+        self,
+        core: _native.Core,
+        message: messages.UsePolicy | messages.LeaveCallsAlone | messages.ServeFigures,
+        descriptors: list[int],
+    ) -> None:
+        if self._calls is None:
+            # Not needed without AI control, and not small.
+            from kube_gateway.gateway.worker_calls import Calls  # noqa: PLC0415
+
+            self._calls = Calls(core, changed=self._report_calls)
+        match message:
+            case messages.UsePolicy():
+                self._calls.use(message, descriptors)
+            case messages.LeaveCallsAlone():
+                self._calls.leave_alone()
+            case messages.ServeFigures():
+                self._calls.serve_figures(descriptors)
+
     def _report(self) -> None:
         if self._core is not None:
-            state = messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active())
-            messages.send(self._channel, state)
+            # Apart from each other: together they may be longer than a packet.
+            self._report_calls()
+            self._say(messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active()))
+
+    def _report_calls(self) -> None:
+        said = self._calls.report() if self._calls is not None else None
+        if said is not None:
+            self._say(messages.CallState(ai=said))
 
     def _forward_queries(self, core: _native.Core) -> None:
         while True:
             query = core.next_query(60.0)
             if query is not None:
                 address, port = query
-                self._ask(
+                self._say(
                     messages.Query(address=address)
                     if port is None
                     else messages.ServiceQuery(address=address, port=port)
                 )
 
-    def _ask(self, query: messages.Query | messages.ServiceQuery) -> None:
+    def _say(self, message: messages.FromWorker) -> None:
         while True:
             # The socket's timeout is there for the main thread, which receives.
             with contextlib.suppress(TimeoutError):
-                messages.send(self._channel, query)
+                messages.send(self._channel, message)
                 return
 
 
@@ -145,7 +178,9 @@ def main() -> None:
     start_logging()
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
+        libraries = open_libraries()
         _native.drop_privileges()
+        use_libraries(libraries)
         Worker(channel).run()
     except _native.NativeError as error:
         _log.error("%s", error.args[0])

@@ -6,6 +6,7 @@ import socket
 
 import msgspec
 
+from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import GatewaySnapshot
 from kube_gateway.model.service import ServiceBackends
 
@@ -83,6 +84,31 @@ class RememberEnrolled(_Message, frozen=True):
     addresses: tuple[str, ...]
 
 
+class UsePolicy(_Message, frozen=True):
+    """Have LLM calls pass a policy from the next one on.
+
+    Its text is in the file of the descriptor beside it, `source` where it comes from; `revision` counts policies. `model`
+    is the model that all calls go to (empty: each to its own). `pod` is whose calls they are (`namespace/name`).
+    `hash_key` is for what is hashed; `budgets` are what earlier workers and gateways have counted.
+    """
+
+    name: str
+    source: str
+    revision: int
+    model: str
+    pod: str
+    hash_key: bytes
+    budgets: tuple[BudgetCount, ...] = ()
+
+
+class LeaveCallsAlone(_Message, frozen=True):
+    """LLM calls are as any other connection from now on."""
+
+
+class ServeFigures(_Message, frozen=True):
+    """Answer with figures of LLM calls on the listeners beside it; without any, on none any more."""
+
+
 class Drain(_Message, frozen=True):
     """Take no new tunnels and let streams finish."""
 
@@ -103,6 +129,12 @@ class State(_Message, frozen=True):
 
     snapshot: GatewaySnapshot
     active: int
+
+
+class CallState(_Message, frozen=True):
+    """Sent each second while LLM calls pass a policy, and at once when another one is in force or was refused."""
+
+    ai: AiReport
 
 
 class Query(_Message, frozen=True):
@@ -134,10 +166,13 @@ ToWorker = (
     | ServiceAnswer
     | SetWatcher
     | RememberEnrolled
+    | UsePolicy
+    | LeaveCallsAlone
+    | ServeFigures
     | Drain
     | AreYouReady
 )
-FromWorker = Ready | State | Query | ServiceQuery | Failed
+FromWorker = Ready | State | CallState | Query | ServiceQuery | Failed
 
 _encoder = msgspec.json.Encoder()
 to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

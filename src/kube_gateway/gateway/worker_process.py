@@ -22,6 +22,7 @@ _THREADS = 2
 _STABLE_AFTER = 10.0
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
+_KEPT = {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG"}
 
 
 class WorkerProcess:
@@ -125,10 +126,18 @@ def mode_message(settings: Settings) -> messages.SetMode:
     return messages.SetMode(mode=settings.encryption, debug=settings.debug)
 
 
+def spelled(settings: Settings) -> str:
+    """The settings as the log has them."""
+    if not settings.ai:
+        return f"encryption {settings.encryption}"
+    to = f", all to the model {settings.ai_model}" if settings.ai_model else ""
+    return f"encryption {settings.encryption}, LLM calls pass a policy{to}"
+
+
 def _environment() -> dict[str, str]:
-    """What Python needs to find itself; nothing else is the worker's business."""
-    kept = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"MALLOC_ARENA_MAX": "2"}
+    """What Python needs to find itself, and what OpenTelemetry reads; nothing else is the worker's business."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("OTEL_")}
+    return kept | {"MALLOC_ARENA_MAX": "2"}
 
 
 def _describe(code: int) -> str:

@@ -135,7 +135,7 @@ class KubernetesClient:
         Nothing is sent yet. Raises `KubernetesError` when there is no configuration or it cannot be used.
         """
         # Imported on use: it takes a quarter of a second, and a command line must start at once.
-        from lightkube.config.client_adapter import AsyncClient, ConnectionParams  # noqa: PLC0415
+        from lightkube.config.client_adapter import ConnectionParams  # noqa: PLC0415
         from lightkube.config.kubeconfig import KubeConfig  # noqa: PLC0415
         from lightkube.config.models import User  # noqa: PLC0415
 
@@ -146,7 +146,9 @@ class KubernetesClient:
             assert chosen is not None  # noqa: S101 - only with a default, which we do not give
             # A proxy such as kubectl's needs no user, but lightkube insists on one.
             chosen = chosen._replace(user=chosen.user or User())
-            http = AsyncClient(chosen, ConnectionParams(timeout=httpx2.Timeout(None)))
+            parameters = ConnectionParams(timeout=httpx2.Timeout(None)).httpx_params(chosen)
+            # Each watch has a connection for itself, and one that waits for a free connection would wait for ever.
+            http = httpx2.AsyncClient(**parameters, limits=httpx2.Limits(max_connections=None))
         except Exception as error:  # what yaml, msgspec, ssl and the dictionaries inside raise is let through
             raise KubernetesError(
                 f"no cluster to connect to from {where}: {_why(error)}",

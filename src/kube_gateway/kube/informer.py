@@ -40,7 +40,7 @@ class Informer(Generic[Object]):
     """The copy is `store`, by 'namespace/name'. `on_change(key, object)` is told each change, with None for the vanished.
 
     `synced` is set when the store is complete for the first time; `fresh_at` is the monotonic time at which the server
-    was last heard. `name` is what people read in the log.
+    was last heard. `name` is what people read in the log. `large`: thousands of objects are expected.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Informer(Generic[Object]):
         pauses: tuple[float, float] = (0.2, 30.0),
         watch_seconds: float = 300.0,
         idle: float = 70.0,
+        large: bool = True,
     ) -> None:
         self.store: dict[str, Object] = {}
         self.synced = asyncio.Event()
@@ -68,6 +69,7 @@ class Informer(Generic[Object]):
         self._first_pause, self._longest_pause = pauses
         self._watch_seconds = watch_seconds
         self._idle = idle
+        self._large = large
         self._version = ""
         self._out = False
         self._opened_at: float | None = None
@@ -110,10 +112,11 @@ class Informer(Generic[Object]):
         if not self.synced.is_set():
             # Thousands of objects that stay: each full run of the cyclic collector would look at all of them, and that
             # would soon be most of what this process does. They hold no cycles; counting references frees them.
-            gc.collect()
-            gc.freeze()
+            if self._large:
+                gc.collect()
+                gc.freeze()
             self.synced.set()
-            _log.info("%s: %d found", self._name, len(self.store))
+            _log.log(logging.INFO if self._large else logging.DEBUG, "%s: %d found", self._name, len(self.store))
 
     async def _watch(self) -> None:
         events = self._client.watch(

@@ -31,6 +31,13 @@ class Annotate(_Message, frozen=True):
     remove: tuple[str, ...]
 
 
+class SetConfig(_Message, frozen=True):
+    """Write the policy for a pod's LLM calls; without `text`, remove it."""
+
+    name: str
+    text: str | None
+
+
 class ListPods(_Message, frozen=True):
     """All pods."""
 
@@ -64,7 +71,7 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is `running`, `ended` or `ended (exit N)`; `gateway` is `none`, `starting`, `ready`, `draining` or `failed`;
     `settled` says whether everything that the annotations ask for is in effect. `pids` are the application's processes,
-    the main one first. `report` is the gateway's last.
+    the main one first. `report` is the gateway's last. `ai`: its LLM calls pass the policy in the file `policy`.
     """
 
     name: str
@@ -79,6 +86,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     pids: tuple[int, ...]
     created: float
     encryption: str
+    ai: bool
+    policy: str
     gateway: str
     generation: int
     settled: bool
@@ -101,7 +110,7 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | ListPods | Upgrade | Delete | SetService | DeleteService
+Request = Run | Annotate | SetConfig | ListPods | Upgrade | Delete | SetService | DeleteService
 Answer = Pods | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

@@ -61,6 +61,10 @@ class LocalClient:
         """Set and remove annotations. Raises `UsageError` for a wrong one, with nothing changed."""
         return self._ask(api.Annotate(name=name, set=dict(annotations), remove=tuple(remove))).pods[0]
 
+    def configure(self, name: str, text: str | None) -> api.PodView:
+        """Write the policy for a pod's LLM calls, None: remove it. Raises `UsageError` for one that is not right."""
+        return self._ask(api.SetConfig(name=name, text=text)).pods[0]
+
     def pods(self) -> tuple[api.PodView, ...]:
         """All pods in order of creation."""
         return self._ask(api.ListPods()).pods

@@ -53,7 +53,7 @@ class Gateway(ConnectedGateway):
     ) -> asyncio.Task[None]:
         """Start the next generation; the task ends with it."""
         self.generation = generation
-        self.exit_code, self.told_to_leave, self.applied, self.report = None, False, None, None
+        self.exit_code, self.told_to_leave, self.applied, self.policy, self.report = None, False, None, None, None
         self._ready_since = None
         self._ended = False
         self.cgroup = cgroup = cgroups.free_gateway_cgroup(self._pod_cgroup, generation)
@@ -132,6 +132,8 @@ class Gateway(ConnectedGateway):
             told_to_leave=self.told_to_leave,
             applied=self.applied,
             clear_connections=self.report.clear_connections if self.report else (),
+            policy=self.policy,
+            ai=self.report.ai if self.report else None,
         )
 
     def _end(self, exit_code: int) -> None:

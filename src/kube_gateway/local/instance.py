@@ -52,6 +52,11 @@ class Instance(msgspec.Struct, frozen=True):
         return self.directory / "ca"
 
     @property
+    def policies(self) -> Path:
+        """Directory of the policies for LLM calls."""
+        return self.directory / "config"
+
+    @property
     def captures(self) -> Path:
         """Directory for packet captures."""
         return self.directory / "captures"

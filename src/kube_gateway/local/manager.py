@@ -21,8 +21,9 @@ from kube_gateway import _native
 from kube_gateway.control import actions, messages
 from kube_gateway.control.certifying import certify
 from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
-from kube_gateway.control.observed import Observed, PodObservation
-from kube_gateway.errors import IdentityError, LocalModeError
+from kube_gateway.control.observed import Observed
+from kube_gateway.control.policies import does_not_compile, found_policy
+from kube_gateway.errors import IdentityError, LocalModeError, UsageError
 from kube_gateway.identity.authority import load_authority
 from kube_gateway.identity.bundle import trust_bundle
 from kube_gateway.identity.issuer import Issuer
@@ -31,79 +32,19 @@ from kube_gateway.local import api, cgroups, workloads
 from kube_gateway.local.endpoint import serve_gateways
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
+from kube_gateway.local.pods import LocalPod
+from kube_gateway.local.policies import LOOK_EVERY, PolicyFiles
 from kube_gateway.local.requests import serve_requests
 from kube_gateway.local.services import LocalService, LocalServices
 from kube_gateway.local.store import load_all, save
 from kube_gateway.local.workloads import Workload
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import ServiceBackends
-from kube_gateway.model.settings import settings_from_annotations
+from kube_gateway.model.settings import Settings, settings_from_annotations
 
 _log = logging.getLogger("manager")
 
 _TICK = 1.0
-
-
-class LocalPod:
-    """A pod with its workload and its gateways: the newest, and older ones that have handed over, by generation."""
-
-    def __init__(self, instance: Instance, workload: Workload) -> None:
-        self._instance = instance
-        self._cgroup = cgroups.pod_cgroup(instance, workload.record.name)
-        self.workload = workload
-        self.gateway = Gateway(instance, workload.record)
-        self.older: dict[int, Gateway] = {}
-        self.problem: str | None = None
-
-    def observe(self) -> PodObservation:
-        """What the brain sees of it."""
-        self._notice_ends()
-        gateway = self.gateway.observe()
-        return PodObservation(
-            pod=self.workload.record.pod,
-            running=self.workload.running,
-            gateway=gateway,
-            generation=self.gateway.generation,
-            failures=self.gateway.failures,
-            last_failure=self.gateway.last_failure,
-            hooks_left=gateway is not None and gateway.state == "exited" and self._has_hooks(),
-            problem=self.problem,
-        )
-
-    def put_aside(self) -> None:
-        """The gateway becomes an older one; the next is yet to be started."""
-        self.older[self.gateway.generation] = self.gateway
-        self.gateway = Gateway(self._instance, self.workload.record)
-
-    def gateway_of(self, generation: int) -> Gateway | None:
-        """The gateway of this generation; None for one that there cannot be."""
-        if generation == self.gateway.generation:
-            return self.gateway
-        if generation > self.gateway.generation:
-            return None
-        # An earlier manager may have started it.
-        return self.older.setdefault(generation, Gateway(self._instance, self.workload.record))
-
-    def _notice_ends(self) -> None:
-        self.gateway.notice_end({older.cgroup for older in self.older.values()})
-        for generation, gateway in list(self.older.items()):
-            gateway.notice_end()
-            if not gateway.running:
-                pod = self.workload.record.pod.key
-                _log.info("gateway %d of %s, an older one, ended with exit code %s", generation, pod, gateway.exit_code)
-                del self.older[generation]
-
-    def dismiss_older(self, grace: float) -> None:
-        """Have older ones leave too: one that nobody has taken over from does not know that it shall."""
-        for gateway in self.older.values():
-            gateway.send(messages.Leave(grace=grace))
-
-    def remove_hooks(self) -> None:
-        """Remove what a gateway that died left."""
-        _native.remove_hooks(str(self._cgroup))
-
-    def _has_hooks(self) -> bool:
-        return _native.has_hooks(str(self._cgroup)) > 0
 
 
 class Manager:
@@ -117,6 +58,7 @@ class Manager:
         self._bundle = trust_bundle([authority])
         self.pods: dict[str, LocalPod] = {}
         self._services = LocalServices(instance)
+        self.policies = PolicyFiles(instance)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -127,20 +69,21 @@ class Manager:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         for record in load_all(self.instance):
-            self.pods[record.name] = LocalPod(self.instance, Workload(record))
+            self.pods[record.name] = LocalPod(self.instance, Workload(record), policies=self.policies)
             _log.info("found the pod %s", record.name)
         for path in (self.instance.manager_socket, self.instance.control_socket):
             path.unlink(missing_ok=True)
         gateways = await serve_gateways(self, self.instance.control_socket)
         requests = await serve_requests(self, self.instance.manager_socket)
-        loop = asyncio.create_task(self._act_forever())
+        loops = [asyncio.create_task(self._act_forever()), asyncio.create_task(self._watch_policies())]
         _log.info("managing %s", self.instance.name)
-        await asyncio.wait([loop, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*loops, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
         gateways.close()
         requests.close()
-        if loop.done():
-            loop.result()
-        loop.cancel()
+        for loop in loops:
+            if loop.done():
+                loop.result()
+            loop.cancel()
 
     # Deciding and acting.
 
@@ -180,6 +123,12 @@ class Manager:
                 for pod in self.pods.values():
                     pod.gateway.tell_changes(self.resolve)
 
+    async def _watch_policies(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self.policies.changed():
+                self.changed()
+
     async def _act(self, action: actions.Action) -> None:
         pod = next(pod for pod in self.pods.values() if pod.workload.record.pod.key == action.pod)
         gateway = pod.gateway
@@ -188,6 +137,9 @@ class Manager:
                 await self._start_gateway(pod, action.generation)
             case actions.Configure():
                 gateway.configure(action.settings, addresses=pod.workload.record.pod.addresses)
+            case actions.SetPolicy():
+                _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
+                gateway.use_policy(action.policy, budgets=gateway.budgets)
             case actions.Leave():
                 gateway.leave(action.grace)
                 pod.dismiss_older(action.grace)
@@ -269,7 +221,7 @@ class Manager:
                 )
             number = workloads.free_number({pod.workload.record.number for pod in self.pods.values()})
             workload = await workloads.start(self.instance, request, number=number, changed=self.changed)
-            pod = self.pods[request.name] = LocalPod(self.instance, workload)
+            pod = self.pods[request.name] = LocalPod(self.instance, workload, policies=self.policies)
         self.changed()
         return pod
 
@@ -283,6 +235,25 @@ class Manager:
             settings_from_annotations(annotations)
             pod.workload.record = msgspec.structs.replace(record, annotations=annotations)
             save(self.instance, pod.workload.record)
+        self.changed()
+        return pod
+
+    async def configure(self, request: api.SetConfig) -> LocalPod:
+        """Write or remove the policy for a pod's LLM calls. Raises `UsageError` for one that is not right."""
+        pod = self.pod(request.name)
+        settings = pod.settings or Settings()
+        if request.text is not None:
+            found = found_policy(request.text, source="what was given")
+            problem = (
+                found.problem.message if found.problem else await asyncio.to_thread(does_not_compile, request.text)
+            )
+            if problem is not None:
+                raise UsageError(problem, hint="kube-gateway ai policy lint FILE")
+        try:
+            self.policies.write(request.name, settings, request.text)
+        except OSError as error:
+            path = self.policies.path(request.name, settings)
+            raise LocalModeError(f"cannot write {path}: {error.strerror}") from error
         self.changed()
         return pod
 
@@ -306,6 +277,7 @@ class Manager:
             self.pod(name)
             await asyncio.to_thread(workloads.remove, self.instance, name)
             del self.pods[name]
+            self.policies.forget(name)
         self.changed()
 
     def pod(self, name: str) -> LocalPod:

@@ -13,10 +13,11 @@ from kube_gateway.control.decide import decide
 from kube_gateway.errors import KubeGatewayError, UsageError
 from kube_gateway.local import api, cgroups, network
 from kube_gateway.local.endpoint import peer_user
-from kube_gateway.model.settings import settings_from_annotations
+from kube_gateway.model.settings import Settings, settings_from_annotations
 
 if TYPE_CHECKING:
-    from kube_gateway.local.manager import LocalPod, Manager
+    from kube_gateway.local.manager import Manager
+    from kube_gateway.local.pods import LocalPod
 
 _log = logging.getLogger("manager")
 
@@ -31,7 +32,7 @@ async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
             if (user := peer_user(writer)) != 0:
                 _log.warning("turned away a request of user %d", user)
                 return
-            request = api.request_decoder.decode(await reader.read(_LONGEST_REQUEST))
+            request = api.request_decoder.decode(await _whole(reader))
             writer.write(msgspec.json.encode(await _answer(manager, request)))
             await writer.drain()
         except (OSError, msgspec.DecodeError) as error:
@@ -44,6 +45,16 @@ async def serve_requests(manager: Manager, path: Path) -> asyncio.Server:
     return server
 
 
+async def _whole(reader: asyncio.StreamReader) -> bytes:
+    """All that is said until the other side has said everything. Raises `OSError` when that is too much."""
+    said = bytearray()
+    while piece := await reader.read(_LONGEST_REQUEST):
+        said += piece
+        if len(said) > _LONGEST_REQUEST:
+            raise OSError(f"a request is longer than {_LONGEST_REQUEST} bytes")
+    return bytes(said)
+
+
 async def _answer(manager: Manager, request: api.Request) -> api.Answer:
     try:
         match request:
@@ -53,6 +64,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.run_pod(request)]
             case api.Annotate():
                 pods = [await manager.annotate(request)]
+            case api.SetConfig():
+                pods = [await manager.configure(request)]
             case api.Upgrade():
                 pods = [await manager.upgrade(request.name)]
             case api.Delete():
@@ -81,6 +94,7 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
     main = [record.pid] if pod.workload.running else []
     members = cgroups.members(cgroups.pod_cgroup(manager.instance, record.name) / cgroups.APPLICATION)
     in_effect = gateway.report is not None and gateway.report.settings_revision == gateway.revision
+    in_effect = in_effect and (not settings.ai or _policy_in_effect(pod, settings))
     if settings.wanted and pod.workload.running:
         settled = state == "ready" and in_effect
     else:
@@ -98,6 +112,8 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         pids=(*main, *(pid for pid in members if pid not in main)),
         created=record.created,
         encryption=settings.encryption if settings.wanted else "off",
+        ai=settings.wanted and settings.ai,
+        policy=str(manager.policies.path(record.name, settings)),
         gateway=state,
         generation=gateway.generation,
         settled=settled and not pending,
@@ -105,6 +121,15 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
         report=gateway.report,
     )
+
+
+def _policy_in_effect(pod: LocalPod, settings: Settings) -> bool:
+    """Whether the worker applies what is asked for, or cannot, which is the pod's problem then."""
+    said = pod.gateway.report.ai if pod.gateway.report is not None else None
+    found = pod.find_policy()
+    if said is None or not said.policy or said.model != settings.ai_model:
+        return False
+    return found.policy is None or found.policy.name in (said.policy, said.refused)
 
 
 def _gateway_state(pod: LocalPod) -> str:

@@ -112,7 +112,7 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
         cipher=peer.cipher,
         key_exchange=peer.key_exchange,
         certificate_expires=peer.certificate_expires,
-        not_enrolled=tuple(pod.name for pod in (sender, receiver) if pod.encryption == "off"),
+        not_enrolled=tuple(pod.name for pod in (sender, receiver) if pod.encryption in {"off", "none"}),
     )
 
 

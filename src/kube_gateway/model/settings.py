@@ -7,21 +7,27 @@ understood is an error, never a silent default: a typing mistake in `encrypt` mu
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
 from kube_gateway.errors import InvalidAnnotation
-from kube_gateway.model.ports import ANNOTATION_PREFIX
+from kube_gateway.model.ports import ANNOTATION_PREFIX, RESERVED_PORTS
 
-Encryption = Literal["off", "permissive", "strict"]
+Encryption = Literal["none", "off", "permissive", "strict"]
+"""`off`: tunnels without TLS to gateways that have it off too. `none`: no tunnels at all, straight to the destination."""
+
 Flush = Literal["never", "all", "idle"]
 
 _ENCRYPTION: dict[str, Encryption] = {"true": "permissive", "strict": "strict", "false": "off"}
 _FLUSH: dict[str, Flush] = {"true": "all", "idle": "idle", "false": "never"}
 _BOOLEAN = {"true": True, "false": False}
-_NOT_YET = {"ai", "ai-model", "ktls", "exempt-sources"}
+_NOT_YET = {"ktls", "exempt-sources"}
+_ONLY_WITH_AI = ("ai-model", "ai-config", "metrics-port")
+_LONGEST_MODEL = 256
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -29,6 +35,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `wanted` says whether the pod shall have a gateway at all. `capture_cidrs` empty means everything that is not
     excluded, loopback or link-local. CIDRs are canonical text, ports are 1 to 65535.
+
+    `ai`: the pod's LLM calls pass a policy. `ai_model` is the model that they all go to, empty for none; `ai_config` the
+    name of what holds the policy, empty for `<pod>-kube-gateway`. `metrics_port` is where the pod's address serves figures
+    of them, 0 for nowhere.
     """
 
     wanted: bool = False
@@ -39,11 +49,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exclude_cidrs: tuple[str, ...] = ()
     exclude_ports: tuple[int, ...] = ()
     debug: bool = False
+    ai: bool = False
+    ai_model: str = ""
+    ai_config: str = ""
+    metrics_port: int = 0
 
     @property
     def encrypting(self) -> bool:
         """Whether the gateway offers and requires mutual TLS."""
-        return self.wanted and self.encryption != "off"
+        return self.wanted and self.encryption in {"permissive", "strict"}
+
+    @property
+    def tunnel(self) -> Literal["tls", "plain"] | None:
+        """Which tunnels the gateway accepts and tries, None for none at all."""
+        if self.encryption == "none":
+            return None
+        return "plain" if self.encryption == "off" else "tls"
 
 
 def settings_from_annotations(annotations: Mapping[str, str]) -> Settings:
@@ -72,8 +93,28 @@ def settings_from_annotations(annotations: Mapping[str, str]) -> Settings:
         if key in _PARSERS:
             field, parse = _PARSERS[key]
             values[field] = parse(key, text)
+    _check_ai(values, ours)
     enabled = values.pop("enabled", True)
-    return msgspec.convert({**values, "wanted": bool(enabled) and "encryption" in values}, Settings)
+    asked = "encryption" in values or values.get("ai") is True
+    if values.get("ai") is True:
+        values.setdefault("encryption", "none")
+    return msgspec.convert({**values, "wanted": bool(enabled) and asked}, Settings)
+
+
+def _check_ai(values: Mapping[str, object], given: Mapping[str, str]) -> None:
+    """Raise `InvalidAnnotation` for what can have no effect."""
+    for key in _ONLY_WITH_AI:
+        if key in given and "ai" not in given:
+            raise InvalidAnnotation(
+                f"annotation {ANNOTATION_PREFIX}{key} means nothing without {ANNOTATION_PREFIX}ai",
+                hint=f"set {ANNOTATION_PREFIX}ai=true, or remove {ANNOTATION_PREFIX}{key}",
+            )
+    if values.get("ai") is True and values.get("accept_only") is True:
+        raise InvalidAnnotation(
+            f"{ANNOTATION_PREFIX}endpoint=true lets the pod's own connections go direct, "
+            f"and {ANNOTATION_PREFIX}ai=true is about these",
+            hint="remove one of the two",
+        )
 
 
 def _choice(choices: Mapping[str, object]) -> Callable[[str, str], object]:
@@ -113,6 +154,34 @@ def _ports(key: str, text: str) -> tuple[int, ...]:
     return tuple(ports)
 
 
+def _model(key: str, text: str) -> str:
+    if not text or len(text) > _LONGEST_MODEL or not text.isprintable() or any(map(str.isspace, text)):
+        raise InvalidAnnotation(
+            f"annotation {ANNOTATION_PREFIX}{key}: {text!r} cannot be a model's name",
+            hint=f"give a name as clients do (gemma2:2b), of at most {_LONGEST_MODEL} characters and without blanks",
+        )
+    return text
+
+
+def _object_name(key: str, text: str) -> str:
+    if not _OBJECT_NAME.fullmatch(text):
+        raise InvalidAnnotation(
+            f"annotation {ANNOTATION_PREFIX}{key}: {text!r} cannot be the name of a ConfigMap",
+            hint="give lower-case letters, digits, dots and dashes",
+        )
+    return text
+
+
+def _own_port(key: str, text: str) -> int:
+    ports = _ports(key, text)
+    if len(ports) != 1 or ports[0] in RESERVED_PORTS:
+        raise InvalidAnnotation(
+            f"annotation {ANNOTATION_PREFIX}{key} has the value {text!r}",
+            hint="give one port that nobody has, also not the gateway: " + ", ".join(map(str, RESERVED_PORTS)),
+        )
+    return ports[0]
+
+
 _PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "encrypt": ("encryption", _choice(_ENCRYPTION)),
     "netflush": ("flush", _choice(_FLUSH)),
@@ -122,4 +191,8 @@ _PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "podcidr": ("capture_cidrs", _cidrs),
     "exclude-cidrs": ("exclude_cidrs", _cidrs),
     "exclude-ports": ("exclude_ports", _ports),
+    "ai": ("ai", _choice(_BOOLEAN)),
+    "ai-model": ("ai_model", _model),
+    "ai-config": ("ai_config", _object_name),
+    "metrics-port": ("metrics_port", _own_port),
 }

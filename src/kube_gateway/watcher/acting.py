@@ -21,7 +21,7 @@ from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import KubernetesError, NotFound
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
-from kube_gateway.watcher import attach, condition
+from kube_gateway.watcher import ai_condition, attach, condition
 from kube_gateway.watcher.authority import Signer
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
@@ -85,19 +85,21 @@ class Actor:
         note = f"Added {container['name']} ({container['image']}) with a certificate for {self._spiffe_id(pod)}"
         await self.tell(pod, reason="GatewayAdded", action="Enrol", note=note)
 
-    async def claim(self, seen: PodObject, pod: Pod, claim: condition.Claim, *, memory: PodMemory) -> None:
-        """Say it in the pod's condition, and in an event where that is news."""
-        before, version = condition.current(seen), seen.metadata.resource_version
+    async def claim(
+        self, seen: PodObject, pod: Pod, claim: condition.Claim, *, memory: PodMemory, kind: str = condition.ENCRYPTED
+    ) -> None:
+        """Say it in the pod's condition `kind`, and in an event where that is news."""
+        before, version = condition.current(seen, kind), seen.metadata.resource_version
         said = condition.Claim(status=before.status, reason=before.reason, message=before.message) if before else None
-        if memory.claimed is not None and memory.claimed[0] == version:
+        if kind in memory.claimed and memory.claimed[kind][0] == version:
             # What was written since has not been seen yet.
-            said = memory.claimed[1]
+            said = memory.claimed[kind][1]
         if said == claim:
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         same = before is not None and before.status == claim.status
         body = {
-            "type": condition.TYPE,
+            "type": kind,
             "status": claim.status,
             "reason": claim.reason,
             "message": claim.message,
@@ -105,8 +107,11 @@ class Actor:
         }
         patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [body]}}
         await self._client.patch(f"{_path(pod)}/status", patch, kind="strategic")
-        memory.claimed = version, claim
-        if said is None or said.reason != claim.reason:
+        memory.claimed[kind] = version, claim
+        if kind == condition.AI:
+            if (text := ai_condition.news(claim, said)) is not None:
+                await self.tell(pod, reason="PolicyApplied", action="Configure", note=text)
+        elif said is None or said.reason != claim.reason:
             await self._tell_of(pod, claim)
 
     async def remove_secret(self, pod: Pod, *, memory: PodMemory) -> None:

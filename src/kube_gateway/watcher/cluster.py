@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from kube_gateway.control.decide import is_enrolled
-from kube_gateway.control.observed import PodObservation
+import msgspec
+
+from kube_gateway.control.decide import is_enrolled, settings_of
+from kube_gateway.control.observed import PodObservation, PolicyFound
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.informer import Informer
 from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
@@ -18,6 +20,7 @@ from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, generations
 from kube_gateway.watcher.memory import PodMemory
 from kube_gateway.watcher.objects import NamespaceObject, PodObject, our_annotations, seconds
 from kube_gateway.watcher.observation import Surroundings, observe
+from kube_gateway.watcher.policies import PolicyMaps
 
 UPGRADES_AT_ONCE = 5
 _UPGRADE_WITHIN = 60.0
@@ -44,6 +47,7 @@ class Cluster:
         self._needy_nodes: set[str] = set()
         self._upgrades: dict[str, float] = {}
         self.services = ServiceDirectory()
+        self._policies = PolicyMaps(client, on_pod=on_pod)
         self.pods = Informer(client, "/api/v1/pods", PodObject, on_change=self._pod_changed, pauses=_PAUSES)
         self._namespaces = Informer(
             client,
@@ -79,6 +83,7 @@ class Cluster:
             group.create_task(self._namespaces.run())
             group.create_task(self._service_objects.run())
             group.create_task(self._slices.run())
+            group.create_task(self._policies.run())
 
     async def pods_known(self) -> None:
         """Wait until pods and namespaces are complete."""
@@ -136,7 +141,8 @@ class Cluster:
             known_for=time.monotonic() - memory.since,
             certificate_life=self._configuration.certificate_life.total_seconds(),
         )
-        return observe(pod, memory.lines, surroundings)
+        observation = observe(pod, memory.lines, surroundings)
+        return msgspec.structs.replace(observation, policy=self._policy(key, observation))
 
     def peers_of(self, observation: PodObservation) -> tuple[PodObservation, ...]:
         """The pods that it has connections in clear with."""
@@ -173,6 +179,14 @@ class Cluster:
         """That has been done, or has come to nothing."""
         self._upgrades.pop(key, None)
 
+    def _policy(self, key: str, observation: PodObservation) -> PolicyFound:
+        settings = settings_of(observation)
+        wanted = observation.running and settings is not None and settings.wanted and settings.ai
+        if settings is None or not wanted:
+            self._policies.forget(key)
+            return PolicyFound()
+        return self._policies.find(key, settings)
+
     def _inherited(self, namespace: str) -> dict[str, str]:
         default = self._configuration.capture_cidrs
         base = {f"{ANNOTATION_PREFIX}podcidr": default} if default else {}
@@ -187,6 +201,7 @@ class Cluster:
         if pod is None:
             self._memories.pop(key, None)
             self._upgrades.pop(key, None)
+            self._policies.forget(key)
         else:
             known = memory is not None and memory.uid == pod.metadata.uid
             if memory is None or not known:

@@ -17,11 +17,13 @@ from kube_gateway.model.settings import Settings
 from kube_gateway.watcher.generations import Generation, generations
 from kube_gateway.watcher.objects import Condition, PodObject
 
-TYPE = "kube-gateway.io/Encrypted"
+ENCRYPTED = "kube-gateway.io/Encrypted"
+AI = "kube-gateway.io/AI"
 SILENT_AFTER = 30.0
 """Seconds without a line to a gateway that runs after which nothing is claimed of it."""
 
 NOT_ENROLLED = "NotEnrolled"
+_OFF = "EncryptionOff"
 _PROBLEM = "Problem"
 _HINT = "; to mend it: "
 _LONGEST_LAST_WORDS = 300
@@ -38,9 +40,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 BEING_ADDED = Claim(status="False", reason="GatewayStarting", message="a gateway is being added")
 
 
-def current(pod: PodObject) -> Condition | None:
+def current(pod: PodObject, kind: str = ENCRYPTED) -> Condition | None:
     """The condition that the pod has."""
-    return next((condition for condition in pod.status.conditions or () if condition.type == TYPE), None)
+    return next((condition for condition in pod.status.conditions or () if condition.type == kind), None)
 
 
 def reported_problem(pod: PodObject) -> str | None:
@@ -100,14 +102,17 @@ def _of_gateway(
             text = "the gateway runs, but has no line to the watcher; it goes on with what it last knew"
             return Claim(status="Unknown", reason="GatewayNotConnected", message=text)
         before = current(pod)
-        if before is not None and before.status == "True":
+        if before is not None and (before.status == "True" or before.reason == _OFF):
             return None
     return _not_yet(newest)
 
 
 def _serving(settings: Settings, generation: int) -> Claim:
+    if settings.encryption == "none":
+        text = "the gateway is there for LLM calls alone, and encrypts nothing"
+        return Claim(status="False", reason=_OFF, message=text)
     if not settings.encrypting:
-        return Claim(status="False", reason="EncryptionOff", message="the gateway runs with encryption off")
+        return Claim(status="False", reason=_OFF, message="the gateway runs with encryption off")
     others = "no others" if settings.encryption == "strict" else "others in clear"
     text = f"new connections with enrolled peers are encrypted, {others} (gateway {generation})"
     return Claim(status="True", reason="Encrypting", message=text)

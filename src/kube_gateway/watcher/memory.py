@@ -10,6 +10,7 @@ import time
 
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.observed import Obstacle
+from kube_gateway.model.ai_report import BudgetCount
 from kube_gateway.watcher.condition import Claim
 
 RETRY_REFUSED = 300.0
@@ -23,7 +24,7 @@ class PodMemory:
     `ended` the times (since the epoch, by the watcher's clock) at which they were seen to have ended.
 
     `told` is the message of the problem told last, empty when there was none, None when this watcher has not told anything.
-    `claimed` is what was last written into the condition, and the resourceVersion of the pod that was known then.
+    `claimed` is what was last written into each condition, and the resourceVersion of the pod that was known then.
 
     `secret` says whether the pod has a Secret, None when this watcher has neither written nor removed one;
     `secret_written_at` is monotonic. `namespace_changes` counts how often the pod's namespace did.
@@ -38,7 +39,7 @@ class PodMemory:
         self.images: dict[int, str] = {}
         self.ended: dict[int, float] = {}
         self.told: str | None = None
-        self.claimed: tuple[str, Claim] | None = None
+        self.claimed: dict[str, tuple[str, Claim]] = {}
         self.secret: bool | None = None
         self.secret_written_at = -math.inf
         self.namespace_changes = 0
@@ -63,6 +64,12 @@ class PodMemory:
     def refusal(self) -> Obstacle | None:
         """Why no gateway may be added just now."""
         return self._refusal if time.monotonic() < self._refused_until else None
+
+    @property
+    def budgets(self) -> tuple[BudgetCount, ...]:
+        """What the newest gateway that has counted anything has reported of budgets."""
+        newest_first = (self.lines[number] for number in sorted(self.lines, reverse=True))
+        return next((line.budgets for line in newest_first if line.budgets), ())
 
     def line(self, generation: int) -> ConnectedGateway:
         """The line of a generation."""

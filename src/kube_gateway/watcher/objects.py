@@ -140,6 +140,19 @@ class NamespaceObject(_Object, frozen=True):
     metadata: Metadata = Metadata()
 
 
+class PolicyData(_Object, frozen=True):
+    """What is read of a ConfigMap with a policy: one key."""
+
+    config: str | None = None
+
+
+class ConfigMapObject(_Object, frozen=True):
+    """A ConfigMap with a policy for LLM calls."""
+
+    metadata: Metadata = Metadata()
+    data: PolicyData | None = None
+
+
 def our_annotations(annotations: Mapping[str, str] | None) -> dict[str, str]:
     """Those that are ours."""
     return {key: value for key, value in (annotations or {}).items() if key.startswith(ANNOTATION_PREFIX)}

@@ -134,6 +134,8 @@ def _gateway(
         applied=line.applied if line is not None else None,
         clear_connections=line.report.clear_connections if line is not None and line.report else (),
         outdated=outdated or _is_lost(generation, line, surroundings),
+        policy=line.policy if line is not None else None,
+        ai=line.report.ai if line is not None and line.report else None,
     )
 
 

@@ -14,7 +14,7 @@ from kube_gateway.errors import IdentityError
 from kube_gateway.kube.refusals import Conflict, Invalid, NotFound
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.model.settings import Settings
-from kube_gateway.watcher import condition
+from kube_gateway.watcher import ai_condition, condition
 from kube_gateway.watcher.acting import Actor
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
@@ -50,6 +50,8 @@ class Reconciler:
         seen, observation = self._cluster.pod(key), self._cluster.observe(key)
         if seen is None or observation is None or not _concerns_us(seen, observation):
             return None
+        if _awaits_policy(observation):
+            return None  # it is looked again once that is known; until then what is told of it may be right
         memory = self._cluster.memory(key)
         peers = self._cluster.peers_of(observation)
         longest = self._configuration.longest_retry
@@ -87,16 +89,9 @@ class Reconciler:
                 await self._actor.start(
                     seen, observation, memory=memory, generation=observation.generation + 1, settings=Settings()
                 )
-            case actions.Configure():
+            case actions.Configure() | actions.SetPolicy() | actions.Leave() | actions.Flush():
                 for line in _alive(seen, memory):
-                    line.configure(action.settings, addresses=observation.pod.addresses)
-            case actions.Leave():
-                for line in _alive(seen, memory):
-                    line.leave(action.grace)
-            case actions.Flush():
-                _log.info("%s: ending %d connections that are in clear", action.pod, len(action.cookies))
-                for line in _alive(seen, memory):
-                    line.send(messages.Flush(cookies=action.cookies))
+                    _say(line, action, observation, memory=memory)
             case actions.ReportProblem():
                 problem = Obstacle(reason=action.reason, message=action.message, hint=action.hint)
                 await self._actor.report(observation.pod, problem, memory=memory)
@@ -110,9 +105,16 @@ class Reconciler:
             return
         if _may_mend_secret(seen, memory):
             await self._actor.write_secret(observation.pod, memory=memory)
+        problem = problem_of(observation)
+        if problem is not None and observation.problem != problem.message:
+            # Of just now: once the condition has it, it counts as told.
+            await self._actor.report(observation.pod, problem, memory=memory)
         claim = condition.claim(seen, observation, memory.lines, known_for=time.monotonic() - memory.since)
         if claim is not None:
             await self._actor.claim(seen, observation.pod, claim, memory=memory)
+        of_calls = ai_condition.claim(seen, observation, memory.lines, encrypted=claim)
+        if of_calls is not None:
+            await self._actor.claim(seen, observation.pod, of_calls, memory=memory, kind=condition.AI)
         if _newest_serves(seen, memory):
             self._cluster.upgraded(key)
         gateway = observation.gateway
@@ -149,6 +151,33 @@ class Reconciler:
         connected = any(line.is_connected for line in memory.lines.values())
         if gateway is not None and gateway.state != "exited" and not connected:
             yield condition.SILENT_AFTER
+
+
+def _say(
+    line: ConnectedGateway,
+    action: actions.Configure | actions.SetPolicy | actions.Leave | actions.Flush,
+    observation: PodObservation,
+    *,
+    memory: PodMemory,
+) -> None:
+    """Tell one gateway."""
+    match action:
+        case actions.Configure():
+            line.configure(action.settings, addresses=observation.pod.addresses)
+        case actions.SetPolicy():
+            _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
+            line.use_policy(action.policy, budgets=memory.budgets)
+        case actions.Leave():
+            line.leave(action.grace)
+        case actions.Flush():
+            _log.info("%s: ending %d connections that are in clear", action.pod, len(action.cookies))
+            line.send(messages.Flush(cookies=action.cookies))
+
+
+def _awaits_policy(observation: PodObservation) -> bool:
+    settings, found = settings_of(observation), observation.policy
+    asked = observation.running and settings is not None and settings.wanted and settings.ai
+    return asked and found.policy is None and found.problem is None
 
 
 def _newest_serves(seen: PodObject, memory: PodMemory) -> bool:

@@ -21,6 +21,7 @@ from kube_gateway.control.decide import settings_of
 from kube_gateway.control.observed import PodObservation
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import KubernetesError
+from kube_gateway.model.ai_report import AiReport, shortened
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import generations
@@ -53,6 +54,7 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `off`) and all numbers are of gateway `generation`, and empty until it has said something. `connected`: it holds a
     line to the watcher. `certificate_expires` is in seconds since the epoch. `tunnelled`, `clear` and `refused` count
     streams since the gateway's worker started: in both directions, outbound, and in both. `clear_connections` stand now.
+    `ai` is what is told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only.
     """
 
     key: str
@@ -68,6 +70,7 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: int = 0
     clear_connections: int = 0
     peers: int = 0
+    ai: AiReport | None = None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +179,7 @@ def pod_summary(
         refused=counters.get("refused_outbound", 0) + counters.get("denied_inbound", 0),
         clear_connections=len(report.clear_connections) if report else 0,
         peers=len(report.snapshot.peers) if report else 0,
+        ai=shortened(report.ai) if report and report.ai else None,
     )
 
 

@@ -6,43 +6,10 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(realpath -m "$here/../../../.cache/cluster")
 bin=$cache/bin
-go=
-# The Go that is fetched where none is new enough.
-go_version=1.26.8
+# shellcheck source=tests/go.sh
+. "$here/../../go.sh"
 
-fail() { # WHAT [HINT]
-  echo "error: $1" >&2
-  [ -z "${2:-}" ] || echo "hint: $2" >&2
-  exit 1
-}
-
-at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; } # WANTED HAVE
-
-go_version_of() { "$1" version 2>/dev/null | sed -n 's/^go version go\([0-9.]*\).*/\1/p'; }
-
-# Sets $go. Debian's own Go is too old to build this, but can fetch a newer one: each release of Go is also a module, which
-# comes with the checksum database's word for it. Modules are stored without the mode to execute.
-find_go() {
-  local wanted candidate module
-  [ -z "$go" ] || return 0
-  wanted=$(sed -n 's/^go //p' "$here"/kubernetes/go.mod "$here"/coredns/go.mod | sort -V | tail -n 1)
-  for candidate in go /usr/local/go/bin/go /usr/lib/go*/bin/go; do
-    if command -v "$candidate" >/dev/null && at_least "$wanted" "$(go_version_of "$candidate")"; then
-      go=$candidate
-      return
-    fi
-  done
-  for candidate in go /usr/lib/go*/bin/go; do
-    command -v "$candidate" >/dev/null || continue
-    module=golang.org/toolchain@v0.0.1-go$go_version.linux-$("$candidate" env GOARCH)
-    echo "fetching Go $go_version ($wanted or later is needed, found: $(go_version_of "$candidate"))"
-    (cd / && "$candidate" mod download "$module") || fail "Go $go_version could not be fetched" "install Go $wanted or later"
-    go=$("$candidate" env GOMODCACHE)/$module/bin/go
-    chmod -R +x "$(dirname "$go")" "$(dirname "$go")/../pkg/tool"
-    return
-  done
-  fail "there is no Go" "apt-get install golang-go, which is enough to fetch the version needed"
-}
+wanted_go() { sed -n 's/^go //p' "$here"/kubernetes/go.mod "$here"/coredns/go.mod | sort -V | tail -n 1; }
 
 # Runs a command that makes $bin/NAME unless that is there and made from the same: by a hash of the files and commands.
 make_from() { # NAME FILES... -- COMMAND...
@@ -65,7 +32,7 @@ make_from() { # NAME FILES... -- COMMAND...
 # Kubernetes must know its version: kubectl and kubelet refuse an API server that has none, and the reverse.
 build_kubernetes() { # OUT
   local version minor in=k8s.io/component-base/version
-  find_go
+  find_go "$(wanted_go)"
   version=$(sed -n 's/.*k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$here/kubernetes/go.mod")
   minor=$(cut -d. -f2 <<<"$version")
   build kubernetes "$1" "-X $in.gitVersion=$version -X $in.gitMajor=1 -X $in.gitMinor=$minor \
@@ -73,7 +40,7 @@ build_kubernetes() { # OUT
 }
 
 build_coredns() { # OUT
-  find_go
+  find_go "$(wanted_go)"
   build coredns "$1" ''
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from itertools import product
 
+from msgspec.structs import replace
+
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _UPPER = re.compile("[A-Z]")
@@ -41,23 +43,38 @@ def _parts(content: str, *, name: LaneName, when: tuple[When, ...] = ()) -> tupl
     )
 
 
-def _contents(top: str) -> tuple[Lane, ...]:
-    model = When(path=f"{top}contents[].role", any_of=("model",))
-    others = When(path=f"{top}contents[].role", any_of=("model",), negated=True)
+def _contents() -> tuple[Lane, ...]:
+    model = When(path="contents[].role", any_of=("model",))
+    others = When(path="contents[].role", any_of=("model",), negated=True)
     return (
-        *_parts(f"{top}contents[]", name="user", when=(others,)),
-        *_parts(f"{top}contents[]", name="assistant", when=(model,)),
-        *_lanes("system", f"{top}systemInstruction.parts[].text"),
-        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].description"),
-        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].parameters", deep=True),
-        *_lanes("tool_definition", f"{top}tools[].functionDeclarations[].parametersJsonSchema", deep=True),
-        *_lanes("tool_definition", f"{top}generationConfig.responseSchema", deep=True),
-        *_lanes("tool_definition", f"{top}generationConfig.responseJsonSchema", deep=True),
+        *_parts("contents[]", name="user", when=(others,)),
+        *_parts("contents[]", name="assistant", when=(model,)),
+        *_lanes("system", "systemInstruction.parts[].text"),
+        *_lanes("tool_definition", "tools[].functionDeclarations[].description"),
+        *_lanes("tool_definition", "tools[].functionDeclarations[].parameters", deep=True),
+        *_lanes("tool_definition", "tools[].functionDeclarations[].parametersJsonSchema", deep=True),
+        *_lanes("tool_definition", "generationConfig.responseSchema", deep=True),
+        *_lanes("tool_definition", "generationConfig.responseJsonSchema", deep=True),
     )
 
 
+def _below(top: str, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+    """Return the same lanes in a document that stands at the path `top`."""
+    return tuple(
+        replace(
+            lane,
+            path=f"{top}.{lane.path}",
+            when=tuple(replace(when, path=f"{top}.{when.path}") for when in lane.when),
+        )
+        for lane in lanes
+    )
+
+
+_CONTENTS = _contents()
+_WRAPPED = spellings("generateContentRequest")
+
 GENERATE_REQUEST = RequestShape(
-    lanes=_contents(""),
+    lanes=_CONTENTS,
     model_in_target=True,
     limits=spellings("generationConfig.maxOutputTokens"),
     tools=spellings("tools[].functionDeclarations[]"),
@@ -68,9 +85,9 @@ GENERATE_REQUEST = RequestShape(
 )
 
 COUNT_REQUEST = RequestShape(
-    lanes=(*_contents(""), *(lane for top in spellings("generateContentRequest") for lane in _contents(f"{top}."))),
+    lanes=(*_CONTENTS, *(lane for top in _WRAPPED for lane in _below(top, _CONTENTS))),
     model_in_target=True,
-    messages=("contents[]", *(f"{top}.contents[]" for top in spellings("generateContentRequest"))),
+    messages=("contents[]", *(f"{top}.contents[]" for top in _WRAPPED)),
 )
 
 EMBED_REQUEST = RequestShape(
@@ -108,6 +125,7 @@ STREAM = ResponseShape(
         Lane(name="reasoning", path=f"{_PART}.text", when=(_THOUGHT,), key=_KEY),
         Lane(name="output", path=_REPEATED, key=_KEY, complete=True, copy=True),
         Lane(name="tool_arguments", path=f"{_PART}.functionCall.args", key=_KEY, deep=True, complete=True),
+        Lane(name="tool_arguments", path=f"{_PART}.functionCall.partialArgs[].stringValue", key=_KEY, complete=True),
         Lane(name="tool_arguments", path=f"{_PART}.executableCode.code", key=_KEY, complete=True),
         Lane(name="tool", path=f"{_PART}.codeExecutionResult.output", key=_KEY, complete=True),
     ),
@@ -124,6 +142,13 @@ STREAM = ResponseShape(
     finish=("candidates[].finishReason", "promptFeedback.blockReason"),
     captured={"id": "responseId"},
     scrub=("candidates[].logprobsResult", "candidates[].avgLogprobs"),
+    once=(
+        "candidates[]",
+        "candidates[].content.parts[]",
+        "candidates[].finishReason",
+        "candidates[].groundingMetadata",
+        "candidates[].citationMetadata",
+    ),
     error=FAILED,
 )
 

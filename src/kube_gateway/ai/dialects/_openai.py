@@ -78,5 +78,5 @@ def unfinished(asked: Asked, outcome: Outcome) -> list[int]:
     """Return the indices of the choices that a client still waits for."""
     ended = {key[0] for key in outcome.ended_keys if key}
     begun = {key[0] for key in outcome.open_keys if key}
-    expected = {str(index) for index in range(asked.choices)}
+    expected = {str(index) for index in _wire.choices(asked)}
     return sorted(int(index) for index in (begun | expected) - ended if index.isascii() and index.isdigit())

@@ -64,6 +64,14 @@ REQUEST = RequestShape(
     choices="n",
 )
 
+_ONCE = (
+    "choices[]",
+    "choices[].delta.role",
+    "choices[].delta.tool_calls[]",
+    "choices[].delta.audio.data",
+    "usage",
+)
+
 
 def _answer(message: str, *, streamed: bool) -> ResponseShape:
     """Return the shape of an answer whose choices have their texts in the member `message`."""
@@ -104,7 +112,7 @@ def _answer(message: str, *, streamed: bool) -> ResponseShape:
         finish=("choices[].finish_reason",),
         captured={"id": "id", "created": "created"},
         scrub=("choices[].logprobs", "choices[].token_ids", "obfuscation"),
-        once=(f"choices[].{message}.role",) if streamed else (),
+        once=_ONCE if streamed else (),
         error=_openai.FAILED,
         last="[DONE]" if streamed else None,
     )

@@ -197,7 +197,6 @@ def _ends() -> tuple[End, ...]:
             for _, kind, key, _ in _PIECES
             if key
         ),
-        End(when=(_of_type("type", "response.audio.transcript.done"),), key=()),
         End(when=(_of_type("type", "response.output_item.done"),), key=_ITEM),
         End(when=(_of_type("type", *closed),)),
     )
@@ -219,12 +218,19 @@ STREAM = ResponseShape(
         ToolCall(
             name="item.name",
             arguments="item.arguments",
-            when=(_of_type("type", "response.output_item.done"),),
+            when=(_of_type("type", "response.output_item.done"), _not_of_type("item.type", _CUSTOM)),
+            key=_ITEM,
+            copy=True,
+        ),
+        ToolCall(
+            name="item.name",
+            arguments="item.input",
+            when=(_of_type("type", "response.output_item.done"), _of_type("item.type", _CUSTOM)),
             key=_ITEM,
             copy=True,
         ),
     ),
-    model=("response.model",),
+    model=("response.model", "model"),
     usage=_usage("response."),
     finish=("response.incomplete_details.reason",),
     captured={"id": "response.id", "created": "response.created_at"},
@@ -237,4 +243,6 @@ STREAM = ResponseShape(
         "response.output[].content[].logprobs",
     ),
     error=(_of_type("type", "error", "response.failed"),),
+    # LiteLLM sends one, and repeats the model in all events.
+    last="[DONE]",
 )

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-from kube_gateway.ai.dialect import Reply, Totals
+from kube_gateway.ai.dialect import Asked, Reply, Totals
 
 JSON = ("content-type", "application/json")
+MOST_CHOICES = 128
 EVENTS = ("content-type", "text/event-stream")
 
 
@@ -62,6 +63,11 @@ def now() -> int:
 def number(text: str | None, *, otherwise: int) -> int:
     """Return the whole number that a captured member holds."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else otherwise
+
+
+def choices(asked: Asked) -> range:
+    """Return the indices of the answers that were asked for, up to the most that OpenAI gives."""
+    return range(min(max(asked.choices, 1), MOST_CHOICES))
 
 
 def query(target: str) -> dict[str, str]:

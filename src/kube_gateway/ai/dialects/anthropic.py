@@ -94,8 +94,8 @@ class Anthropic:
         if "id" not in outcome.captured:
             begun = _message(asked, identity=_wire.identifier("msg_"))
             events.append(_event("message_start", {"message": begun}))
-        block = outcome.captured.get("block")
-        if block is not None and (block,) not in outcome.ended_keys:
+        block = outcome.captured.get("block", "")
+        if block.isdecimal() and (block,) not in outcome.ended_keys:
             events.append(_event("content_block_stop", {"index": int(block)}))
         delta: dict[str, object] = {"stop_reason": "max_tokens", "stop_sequence": None}
         if reason != "length":

@@ -119,7 +119,7 @@ class Gemini:
             return self.error(asked, status=403, reason="blocked", message=text)
         content = {"role": "model", "parts": [{"text": text}]}
         candidates: list[dict[str, object]] = [
-            {"content": content, "finishReason": "STOP", "index": index} for index in range(asked.choices)
+            {"content": content, "finishReason": "STOP", "index": index} for index in _wire.choices(asked)
         ]
         value = _answer(asked, candidates=candidates, usage={}, identity=_wire.identifier(""))
         if not asked.streaming:
@@ -154,7 +154,7 @@ def _unfinished(asked: Asked, outcome: Outcome) -> list[int]:
     """Return the indices of candidates that have not finished. An index of zero is mostly left out."""
     ended = {key[0] or "0" for key in outcome.ended_keys if key}
     begun = {key[0] or "0" for key in outcome.open_keys if key}
-    expected = {str(index) for index in range(asked.choices)}
+    expected = {str(index) for index in _wire.choices(asked)}
     return sorted(int(index) for index in (begun | expected) - ended if index.isascii() and index.isdigit())
 
 

@@ -50,7 +50,7 @@ class OpenAIChat(_openai.OpenAI):
         message = {"role": "assistant", "content": text, "refusal": None}
         choices = [
             {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
-            for index in range(asked.choices)
+            for index in _wire.choices(asked)
         ]
         return _wire.whole({**head, "object": "chat.completion", "choices": choices, "usage": _openai.no_usage()})
 
@@ -77,7 +77,7 @@ def _head(asked: Asked, *, identity: str, created: int) -> dict[str, object]:
 
 def _say(asked: Asked, *, head: Mapping[str, object], text: str) -> Iterator[bytes]:
     """Return the events of a stream in which each choice says `text`."""
-    for index in range(asked.choices):
+    for index in _wire.choices(asked):
         begin = {"role": "assistant", "content": "", "refusal": None}
         yield _chunk(asked, head=head, index=index, delta=begin, finish=None)
         yield _chunk(asked, head=head, index=index, delta={"content": text}, finish=None)

@@ -44,6 +44,7 @@ STREAM = msgspec.structs.replace(
     ends=(End(when=(When(path="choices[].finish_reason"),), key=_CHOICE),),
     usage_event=_openai.USAGE_EVENT,
     usage_members=("usage",),
+    once=("choices[]", "usage"),
     last="[DONE]",
 )
 
@@ -76,11 +77,11 @@ class OpenAICompletions(_openai.OpenAI):
         """Return a completion whose choices all are `text`."""
         head = _head(asked, identity=_wire.identifier("cmpl-"), created=_wire.now())
         if not asked.streaming:
-            choices = [_choice(index, text=text, finish="stop") for index in range(asked.choices)]
+            choices = [_choice(index, text=text, finish="stop") for index in _wire.choices(asked)]
             return _wire.whole({**head, "choices": choices, "usage": _openai.no_usage()})
         chunks = [
             _chunk(asked, head=head, choice=choice)
-            for index in range(asked.choices)
+            for index in _wire.choices(asked)
             for choice in (_choice(index, text=text, finish=None), _choice(index, text="", finish="stop"))
         ]
         if asked.wants_usage:

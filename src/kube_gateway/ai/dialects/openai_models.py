@@ -2,6 +2,7 @@
 
 Source: OpenAI API reference, "Models". Many sites have a folder called models, and a GET has no content type to tell by:
 only what stands below a version or below `/openai` is meant. A name may have slashes in it (vLLM).
+The clients of Anthropic and Google ask at `/v1/models` too, and find the message of an error where OpenAI's do.
 """
 
 from __future__ import annotations

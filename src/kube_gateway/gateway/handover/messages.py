@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kube_gateway.model.ai_report import BudgetCount
+
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     pass
@@ -17,13 +19,23 @@ class Introduction(_Message, frozen=True):
     """The first message of each side.
 
     `socket` is the kernel's cookie of the socket that the sender speaks through, `cgroup` the inode number of its own
-    cgroup. `layout` is that of its hooks' maps.
+    cgroup. `layout` is that of its hooks' maps. `takes_policy`: a newer gateway that says so may be given one.
     """
 
     generation: int
     socket: int
     cgroup: int
     layout: str
+    takes_policy: bool = False
+
+
+class OfferedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy for LLM calls that is in force, whose text is in a file; see `UsePolicy` of the worker."""
+
+    source: str
+    revision: int
+    hash_key: bytes
+    budgets: tuple[BudgetCount, ...] = ()
 
 
 class Offer(_Message, frozen=True):
@@ -32,7 +44,8 @@ class Offer(_Message, frozen=True):
     The descriptors beside it are, in this order: a listener for each of `listeners` (`redirect`, `tls`, `plain`), a map for
     each of `maps` (none where the layouts differ), and for each of `cgroups` the reading end of a pipe that ends with the
     gateway of that cgroup; the first is the sender. `makers` are the cgroups of gateways that may have made listeners: to
-    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers.
+    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers. If there
+    is a `policy`, the file with its text is the last descriptor.
     """
 
     listeners: tuple[str, ...]
@@ -40,6 +53,7 @@ class Offer(_Message, frozen=True):
     cgroups: tuple[int, ...]
     makers: tuple[int, ...]
     enrolled: tuple[str, ...] = ()
+    policy: OfferedPolicy | None = None
 
 
 class Refusal(_Message, frozen=True):

@@ -43,13 +43,15 @@ _MOST_CGROUPS = 4
 
 class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     """What can be handed over: listeners and maps by kind and name, peers known as enrolled, and the cgroups of this
-    gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`: see `Offer`."""
+    gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`: see `Offer`.
+    `policy` is that for LLM calls, with the descriptor of its text."""
 
     listeners: dict[str, tuple[int, ...]]
     maps: dict[str, int]
     cgroups: dict[int, int]
     makers: tuple[int, ...]
     enrolled: tuple[str, ...]
+    policy: tuple[messages.OfferedPolicy, int] | None = None
 
 
 class Offering:
@@ -176,6 +178,7 @@ class Offering:
         have = self._possessions()
         maps = have.maps if newer.layout == _native.hooks_layout() else {}
         kinds = tuple(kind for kind, listeners in have.listeners.items() for _ in listeners)
+        policy = have.policy if newer.takes_policy else None
         listeners = (listener for listeners in have.listeners.values() for listener in listeners)
         await channel.send(
             messages.Offer(
@@ -184,8 +187,9 @@ class Offering:
                 cgroups=tuple(have.cgroups),
                 makers=have.makers,
                 enrolled=have.enrolled,
+                policy=policy[0] if policy else None,
             ),
-            (*listeners, *maps.values(), *have.cgroups.values()),
+            (*listeners, *maps.values(), *have.cgroups.values(), *((policy[1],) if policy else ())),
         )
 
     def _set_successor(self, cgroup: int) -> None:

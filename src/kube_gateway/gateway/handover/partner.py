@@ -32,6 +32,7 @@ async def introduce(channel: Channel, own: Own) -> messages.Introduction:
             socket=kernel.own_cookie(channel.connection),
             cgroup=own.cgroup,
             layout=_native.hooks_layout(),
+            takes_policy=True,
         )
     )
     said, _ = await channel.receive()

@@ -31,10 +31,12 @@ _YIELDED_WITHIN = 5.0
 
 class Inheritance:
     """What an older gateway has handed over. `listeners` by kind; `maps` are descriptors by name, none where the hooks'
-    maps are of another layout; `pipes` by cgroup, the first is that of the gateway itself; `makers`: see `Offer`."""
+    maps are of another layout; `pipes` by cgroup, the first is that of the gateway itself; `makers`: see `Offer`. `policy`
+    comes with the descriptor of its text."""
 
     def __init__(self, channel: Channel, generation: int, offer: messages.Offer, descriptors: list[int]) -> None:
-        if len(descriptors) != len(offer.listeners) + len(offer.maps) + len(offer.cgroups) or not offer.cgroups:
+        expected = len(offer.listeners) + len(offer.maps) + len(offer.cgroups) + (offer.policy is not None)
+        if len(descriptors) != expected or not offer.cgroups:
             close_all(descriptors)
             raise HandoverError("the older gateway's offer does not fit the descriptors beside it")
         rest = iter(descriptors)
@@ -47,6 +49,7 @@ class Inheritance:
         self.pipes = {cgroup: next(rest) for cgroup in offer.cgroups}
         self.makers = offer.makers
         self.enrolled = offer.enrolled
+        self.policy = (offer.policy, next(rest)) if offer.policy is not None else None
 
     def close_maps(self) -> None:
         """The maps are not needed as descriptors any more."""
@@ -57,7 +60,7 @@ class Inheritance:
         """Give up everything."""
         self._channel.close()
         self.close_maps()
-        close_all(list(self.pipes.values()))
+        close_all([*self.pipes.values(), *((self.policy[1],) if self.policy else ())])
         for listeners in self.listeners.values():
             for listener in listeners:
                 listener.close()

@@ -1,0 +1,66 @@
+"""How the answer to a call is treated: which filter looks at it or changes it, and with what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kube_gateway import _native
+from kube_gateway.ai.decide.asking_hooks import transformation
+from kube_gateway.ai.decide.exchange import Exchange
+from kube_gateway.ai.dialect import Endpoint
+from kube_gateway.ai.policy.schema import Policy
+from kube_gateway.ai.policy.selection import Selection
+from kube_gateway.ai.shape import Framing
+
+MOST_AUDITED = 1024 * 1024
+"""Bytes of text that are kept of an answer for the audit log, for each lane."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """For the native core: `start` are the keywords of `FilterPlan.start`; without `edits` the filter only looks."""
+
+    plan: _native.FilterPlan
+    framing_of: dict[str, Framing]
+    start: dict[str, Any]
+    edits: bool
+
+
+def answer_of(
+    exchange: Exchange, selection: Selection, policy: Policy, *, limit: int | None, hash_key: bytes
+) -> Answer:
+    """Return how the answer is treated. `limit`: tokens that one choice may have, where the gateway has set that."""
+    start: dict[str, Any] = {"hash_key": hash_key}
+    edits = selection.edits_answers
+    if exchange.echo is not None:
+        start["model"] = exchange.echo
+        edits = True
+    if exchange.injected_usage:
+        start["strip_usage"] = True
+        edits = True
+    if exchange.cut and exchange.streaming and limit is not None:
+        start["most_output"] = exchange.most_output = limit * exchange.choices
+        edits = True
+    if selection.edits_answers and policy.on_unreadable_answer == "block":
+        start["strict"] = True
+    transform = transformation(exchange, selection.text_hooks)
+    if transform is not None:
+        start["transform"] = transform
+    if policy.audit.enabled and policy.audit.content != "none":
+        start["collect"] = MOST_AUDITED
+    return Answer(
+        plan=selection.plan(streaming=exchange.streaming),
+        framing_of=framing_of(exchange.endpoint, streaming=exchange.streaming),
+        start=start,
+        edits=edits,
+    )
+
+
+def framing_of(endpoint: Endpoint, *, streaming: bool) -> dict[str, Framing]:
+    """Return how an answer is cut into events, by content type. A stream may come unasked, too."""
+    return {
+        "text/event-stream": "sse",
+        "application/x-ndjson": "ndjson",
+        "application/json": endpoint.json_framing if streaming else "whole",
+    }

@@ -1,0 +1,1 @@
+"""What is counted of LLM calls: budgets, figures, spans and the audit log."""
