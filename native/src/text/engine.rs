@@ -196,7 +196,7 @@ impl Engine {
             return;
         }
         self.find_ends(&mut event);
-        let has_end = !event.ends.is_empty();
+        let ends = event.ends.len();
         if at_end || failed {
             event.ends.push(String::new());
         }
@@ -206,10 +206,13 @@ impl Engine {
             return;
         }
         self.texts(&mut event, out);
+        if ends > 0 {
+            self.open.retain(|key| !has_ended(key, &event.ends[..ends]));
+        }
         if !self.ended || self.is_partial && !whole {
             self.send(&event, out);
         }
-        if !self.ended && !has_end && self.is_too_much(&event) {
+        if !self.ended && ends == 0 && self.is_too_much(&event) {
             self.cut(out);
         }
     }
@@ -249,9 +252,6 @@ impl Engine {
             self.outcome.done |= end.is_empty();
             event.ends.push(end);
         }
-        if !event.ends.is_empty() {
-            self.open.retain(|key| !has_ended(key, &event.ends));
-        }
     }
 
     fn is_too_much(&self, event: &Event<'_>) -> bool {
@@ -260,8 +260,12 @@ impl Engine {
         if !event.view.hits.iter().any(|hit| is_output(hit.rule)) {
             return false;
         }
-        let estimate = || self.outcome.characters.values().sum::<u64>().div_ceil(4);
-        self.outcome.usage.get("output").copied().unwrap_or_else(estimate) >= most
+        // Some servers tell the number in each event, some at the beginning and the end only, and some tell zero till then.
+        let told = self.outcome.usage.get("output").copied().unwrap_or_default();
+        let is_told_now = event.view.usage.iter().any(|(kind, _)| self.plan.usage[*kind] == "output");
+        let estimate = self.outcome.characters.values().sum::<u64>().div_ceil(4);
+        let used = if is_told_now && told > 0 { told } else { told.max(estimate) };
+        used >= most
     }
 
     /// Ends the stream at the limit: what is held back still goes out, but for arguments that are not whole.
