@@ -118,6 +118,9 @@ pub trait Policy: Send + Sync {
     fn endpoints(&self) -> &Endpoints;
     /// Bytes of a body that are collected at most.
     fn body_limit(&self) -> usize;
+    /// Whether calls of an endpoint are decided by their heads alone, as their bodies are no documents. They are asked
+    /// about with an empty body, and what the client sends goes on as it comes.
+    fn by_head(&self, endpoint: usize) -> bool;
     /// May block.
     fn decide(&self, request: LlmRequest) -> Result<Decision, Failed>;
     /// What answers a call whose body is larger. May block.

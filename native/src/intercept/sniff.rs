@@ -44,7 +44,7 @@ pub fn first(bytes: &[u8]) -> First {
         let hold = !line.is_empty() && HELD.iter().any(|held| held.starts_with(line));
         return if method > LONGEST_METHOD { First::Other } else { First::Undecided { hold } };
     }
-    if method == 0 || !matches!(line[method], b' ' | b'\t') {
+    if method == 0 || !is_space(line[method]) {
         return First::Other;
     }
     match memchr::memchr(b'\n', line) {
@@ -64,7 +64,18 @@ pub fn is_settings(bytes: &[u8]) -> bool {
 
 /// More generous than a request line may be: whether it is a proper one is decided where it is parsed.
 fn names_http(line: &[u8]) -> bool {
-    line.windows(6).any(|window| matches!(window[0], b' ' | b'\t') && window[1..].eq_ignore_ascii_case(b"HTTP/"))
+    let words: Vec<&[u8]> =
+        line.split(|&byte| is_space(byte) || byte == b'\r').filter(|word| !word.is_empty()).collect();
+    let version = words.last().and_then(|word| word.split_at_checked(5));
+    let is_version = |(name, rest): (&[u8], &[u8])| {
+        name.eq_ignore_ascii_case(b"HTTP/") && rest.first().is_some_and(u8::is_ascii_digit)
+    };
+    words.len() > 2 && version.is_some_and(is_version)
+}
+
+/// Whatever a server may take for space between the words of a first line.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
 /// RFC 9110, 5.6.2.
@@ -78,7 +89,8 @@ mod tests {
 
     #[test]
     fn requests_are_seen_whatever_their_method() {
-        for line in ["POST /v1 HTTP/1.1\r\n", "get / HTTP/1.0\r\n", "\r\nGET / HTTP/1.1\r\n", "FOO  / HTTP/1.1\n"] {
+        for line in ["POST /v1 HTTP/1.1\r\n", "get / HTTP/1.0\r\n", "\r\nGET / HTTP/1.1\r\n", "FOO \u{b} / http/1.1 \n"]
+        {
             assert_eq!(first(line.as_bytes()), First::Http1, "{line:?}");
         }
         assert_eq!(first(PREFACE), First::Http2);
@@ -96,13 +108,14 @@ mod tests {
 
     #[test]
     fn other_protocols_are_let_go_at_once() {
-        let others: [&[u8]; 8] = [
+        let others: [&[u8]; 9] = [
             b"",
             b"\x16\x03\x01\x02\x00\x01",
             b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
             b"*1\r\n$4\r\nPING\r\n",
             b"PING\r\n",
             b"GET key\r\n",
+            b"get HTTP/1.1\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"EHLO there\r\n",
         ];

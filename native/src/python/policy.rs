@@ -17,6 +17,7 @@ pub(super) struct PythonPolicy {
     engine: Py<PyAny>,
     endpoints: Endpoints,
     body_limit: usize,
+    by_head: Vec<usize>,
 }
 
 impl PythonPolicy {
@@ -25,7 +26,8 @@ impl PythonPolicy {
         let endpoints = Endpoints::new(&endpoints)
             .map_err(|error| PyValueError::new_err(format!("an endpoint does not compile: {error}")))?;
         let body_limit = engine.getattr("body_limit")?.extract()?;
-        Ok(Self { engine: engine.clone().unbind(), endpoints, body_limit })
+        let by_head = engine.getattr_opt("by_head")?.map(|by_head| by_head.extract()).transpose()?.unwrap_or_default();
+        Ok(Self { engine: engine.clone().unbind(), endpoints, body_limit, by_head })
     }
 
     fn ask<T>(
@@ -53,6 +55,10 @@ impl Policy for PythonPolicy {
 
     fn body_limit(&self) -> usize {
         self.body_limit
+    }
+
+    fn by_head(&self, endpoint: usize) -> bool {
+        self.by_head.contains(&endpoint)
     }
 
     fn decide(&self, request: LlmRequest) -> Result<Decision, Failed> {

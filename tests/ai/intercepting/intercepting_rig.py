@@ -20,7 +20,8 @@ import msgspec
 from kube_gateway._native import Core, Hooks, LlmRequest
 
 PATIENCE = 5.0
-ENDPOINTS = [("POST", "/chat/completions"), ("POST", "/api/chat"), ("GET", "/models")]
+ENDPOINTS = [("POST", "/chat/completions"), ("POST", "/api/chat"), ("GET", "/models"), ("POST", "/api/blobs/[^/]+")]
+BY_HEAD = [3]
 
 FRAMING_OF = {"text/event-stream": "sse", "application/json": "whole", "application/x-ndjson": "ndjson"}
 
@@ -100,7 +101,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._connections: queue.Queue[Peer] = queue.Queue()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -177,6 +178,7 @@ class Engine:
 
     def __init__(self, decide: Callable[[LlmRequest], Decision] | None = None, *, body_limit: int = 1 << 20) -> None:
         self.endpoints = ENDPOINTS
+        self.by_head = BY_HEAD
         self.body_limit = body_limit
         self.requests: list[LlmRequest] = []
         self.decisions: list[Decision] = []
@@ -239,10 +241,10 @@ class Plan:
 class Rig:
     """One gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, address: str = "127.0.0.1") -> None:
         self._hooks = Hooks()
         maps = {name: os.dup(descriptor) for name, descriptor in self._hooks.shared_maps().items()}
-        self.core = Core(addresses=["127.0.0.1"], maps=maps, threads=2)
+        self.core = Core(addresses=[address], maps=maps, threads=2)
         self.core.configure(mode="off", debug=bool(os.environ.get("RIG_DEBUG")))
         self._upstreams: list[Upstream] = []
         self._peers: list[Peer] = []
@@ -296,7 +298,9 @@ def running() -> Iterator[Rig]:
         rig.close()
 
 
-def post(body: bytes, *headers: str, path: str = "/v1/chat/completions", content_type: str = "application/json") -> bytes:
+def post(
+    body: bytes, *headers: str, path: str = "/v1/chat/completions", content_type: str = "application/json"
+) -> bytes:
     """A request with Content-Length."""
     lines = [f"POST {path} HTTP/1.1", "Host: server", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body

@@ -22,8 +22,7 @@ def decided(rig, request: bytes, **decision):
 def test_a_reply_never_reaches_the_server_and_the_connection_goes_on(rig):
     engine, client, server = decided(rig, post(b"{}"), reply=Reply(headers=(("X-Should-Retry", "false"),)))
     assert client.until(b'{"error":"no"}') == (
-        b"HTTP/1.1 403 Forbidden\r\nX-Should-Retry: false\r\nContent-Length: 14\r\n\r\n"
-        b'{"error":"no"}'
+        b'HTTP/1.1 403 Forbidden\r\nX-Should-Retry: false\r\nContent-Length: 14\r\n\r\n{"error":"no"}'
     )
     server.nothing()
     client.send(b"GET / HTTP/1.1\r\n\r\n")
@@ -56,9 +55,8 @@ def test_an_edited_body_has_its_exact_length_and_other_lines_stay(rig):
 
 
 def test_an_edited_chunked_body_stays_chunked(rig):
-    request = (
-        b"POST /api/chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
-        + chunked(b'{"mod', b'el":1}', trailers=b"X: 1\r\n")
+    request = b"POST /api/chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n" + chunked(
+        b'{"mod', b'el":1}', trailers=b"X: 1\r\n"
     )
     engine, _, server = decided(rig, request, body=b'{"model":2}')
     assert server.until(b"0\r\n\r\n") == (
@@ -69,7 +67,9 @@ def test_an_edited_chunked_body_stays_chunked(rig):
 
 
 def test_an_unedited_chunked_body_keeps_its_chunks(rig):
-    request = b"POST /api/chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b'{"a":', b"1}", trailers=b"X: 1\r\n")
+    request = b"POST /api/chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(
+        b'{"a":', b"1}", trailers=b"X: 1\r\n"
+    )
     _, _, server = decided(rig, request)
     assert server.exactly(len(request)) == request
 
@@ -111,7 +111,13 @@ def test_json_that_says_it_is_something_else_is_a_call(rig, content_type):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/chat%2fcompletions", "//v1//chat/./completions/", "/V1/CHAT/COMPLETIONS", "/chat/completions;x?y", "http://a/chat/completions"],
+    [
+        "/v1/chat%2fcompletions",
+        "//v1//chat/./completions/",
+        "/V1/CHAT/COMPLETIONS",
+        "/chat/completions;x?y",
+        "http://a/chat/completions",
+    ],
 )
 def test_every_spelling_of_an_endpoint_is_a_call(rig, path):
     _, client, _ = decided(rig, post(b"{}", path=path), reply=Reply())
@@ -125,12 +131,35 @@ def test_calls_without_a_body_are_decided(rig):
     assert [request.endpoint for request in engine.requests] == [2, 0]
 
 
+BLOB = post(b"\x00" * 3_000_000, path="/api/blobs/sha256:a", content_type="application/octet-stream")
+
+
+def test_calls_with_other_bodies_are_decided_by_their_heads_and_not_collected(rig):
+    engine, client, server = decided(rig, BLOB[:100_000])
+    assert server.exactly(100_000) == BLOB[:100_000]
+    client.send(BLOB[100_000:])
+    assert server.exactly(len(BLOB) - 100_000) == BLOB[100_000:]
+    server.send(ok(b"x"))
+    client.until(b"\r\n\r\nx")
+    client.send(BLOB[:10])
+    assert engine.requests[0].body == b""
+    assert engine.decisions[0].facts()["status"] == 200
+
+
+def test_calls_with_other_bodies_are_refused_before_their_bodies(rig):
+    _, client, server = decided(rig, BLOB[:100_000], reply=Reply())
+    assert b"Connection: close\r\n" in client.until(b'"no"}')
+    assert server.rest() == b""
+
+
 @pytest.mark.parametrize("body", [b"x" * 20, chunked(b"x" * 20)])
 def test_a_body_beyond_the_limit_is_413(rig, body):
     engine = Engine(body_limit=10)
     rig.core.set_policy(engine)
     framing = b"Content-Length: 20" if len(body) == 20 else b"Transfer-Encoding: chunked"
-    client, server = rig.pair(b"POST /api/chat HTTP/1.1\r\nContent-Type: application/json\r\n" + framing + b"\r\n\r\n" + body)
+    client, server = rig.pair(
+        b"POST /api/chat HTTP/1.1\r\nContent-Type: application/json\r\n" + framing + b"\r\n\r\n" + body
+    )
     answer = client.rest()
     assert answer.startswith(b"HTTP/1.1 413 Content Too Large\r\n")
     assert answer.endswith(b"too large")
@@ -178,7 +207,7 @@ def test_pipelined_calls_are_answered_in_order(rig):
     assert client.until(b"3").endswith(b"\r\n\r\n3")
 
 
-def answered(rig, plan: Plan, answer: bytes, *, request: bytes = post(b"{}"), edits: bool = True):  # noqa: B008
+def answered(rig, plan: Plan, answer: bytes, *, request: bytes = post(b"{}"), edits: bool = True):
     engine, client, server = decided(rig, request, response=Response(plan=plan, edits=edits))
     server.until(b"{}")
     server.send(answer)
@@ -222,7 +251,9 @@ def test_an_edited_whole_answer_has_its_exact_length(rig):
 
 def test_an_edited_whole_answer_in_chunks_stays_in_chunks(rig):
     _, client, _ = answered(rig, Plan(replace=(b"bad", b"*")), WHOLE["chunked"])
-    expected = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b'{"x":"*"}')
+    expected = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(
+        b'{"x":"*"}'
+    )
     assert client.exactly(len(expected)) == expected
 
 
@@ -282,9 +313,8 @@ def test_a_look_at_a_stream_changes_nothing(rig):
 def test_a_stream_with_a_length_is_sent_in_chunks_when_it_is_filtered(rig):
     answer = ok(b"data: bad\n\n", content_type="text/event-stream")
     _, client, _ = answered(rig, Plan(replace=(b"bad", b"worse")), answer)
-    expected = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + chunked(b"data: worse\n\n")
+    expected = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(
+        b"data: worse\n\n"
     )
     assert client.exactly(len(expected)).lower() == expected.lower()
 

@@ -150,6 +150,20 @@ def test_what_a_server_says_unasked_arrives(rig):
     assert client.rest() == b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
 
 
+def test_an_answer_to_nothing_is_not_taken_for_the_next(rig):
+    engine = Engine()
+    rig.core.set_policy(engine)
+    client, server = rig.pair(b"GET / HTTP/1.1\r\n\r\n")
+    server.until(b"\r\n\r\n")
+    server.send(ok(b"x") + ok(b"unasked"))
+    client.until(b"unasked")
+    client.send(post(b"{}"))
+    server.nothing()
+    server.close()
+    assert client.rest() == b""
+    assert engine.requests == []
+
+
 def test_idle_streams_are_left_alone(rig):
     engine, client, server = call(rig, PLANS["filtered"], SSE + b"5\r\ndata:\r\n")
     client.until(b"data:\r\n")

@@ -13,6 +13,7 @@ from intercepting_rig import Decision, Engine, Plan, Reply, Response
 
 pytestmark = pytest.mark.root
 JSON = "application/json"
+GOAWAY = 7
 
 
 def connected(rig, engine: Engine, *, server_first: bool = False) -> tuple[Http2, Http2]:
@@ -85,7 +86,9 @@ def test_a_reply_never_reaches_the_server(rig):
 
 
 def test_an_edited_call_goes_on_with_its_exact_length(rig):
-    _, _, server = call(rig, body=b'{"b":22}', target="/v1/chat/completions?x", set_headers=[("Accept-Encoding", "identity")])
+    _, _, server = call(
+        rig, body=b'{"b":22}', target="/v1/chat/completions?x", set_headers=[("Accept-Encoding", "identity")]
+    )
     headers = dict(server.until(h2.events.RequestReceived).headers)
     assert (headers[":path"], headers["content-length"]) == ("/v1/chat/completions?x", "8")
     assert headers["accept-encoding"] == "identity"
@@ -99,6 +102,20 @@ def test_a_call_beyond_the_limit_is_413(rig):
     assert engine.decisions == []
 
 
+def test_calls_with_other_bodies_are_decided_by_their_heads(rig):
+    engine = Engine(lambda seen: Decision(reply=Reply()) if seen.target.endswith("b") else Decision())
+    client, server = connected(rig, engine)
+    client.headers(1, request("/api/blobs/a"))
+    server.until(h2.events.RequestReceived)
+    client.data(1, b"\x00blob", end=True)
+    assert server.body(1) == b"\x00blob"
+    server.headers(1, [(":status", "201")], end=True)
+    client.until(h2.events.StreamEnded, 1)
+    client.headers(3, request("/api/blobs/b"))
+    assert client.body(3) == b'{"error":"no"}'
+    assert [seen.body for seen in engine.requests] == [b"", b""]
+
+
 def answered(rig, plan: Plan, content_type: str, *, edits: bool = True):
     engine, client, server = call(rig, response=Response(plan=plan, edits=edits))
     server.until(h2.events.StreamEnded, 1)
@@ -108,7 +125,10 @@ def answered(rig, plan: Plan, content_type: str, *, edits: bool = True):
 
 def test_a_stream_is_filtered_as_it_comes(rig):
     engine, client, server = answered(rig, Plan(replace=(b"bad", b"*")), "text/event-stream")
-    assert client.until(h2.events.ResponseReceived).headers == [(":status", "200"), ("content-type", "text/event-stream")]
+    assert client.until(h2.events.ResponseReceived).headers == [
+        (":status", "200"),
+        ("content-type", "text/event-stream"),
+    ]
     server.data(1, b"data: bad\n\n")
     assert client.until(h2.events.DataReceived).data == b"data: *\n\n"
     server.data(1, b"data: x\n\n", end=True)
@@ -141,7 +161,11 @@ def test_a_whole_answer_that_is_denied_is_replaced(rig):
     assert client.body(1) == b'refused {"seen":5}'
 
 
-PLANS = {"passed": lambda: None, "looked at": lambda: Response(plan=Plan(), edits=False), "filtered": lambda: Response(plan=Plan())}
+PLANS = {
+    "passed": lambda: None,
+    "looked at": lambda: Response(plan=Plan(), edits=False),
+    "filtered": lambda: Response(plan=Plan()),
+}
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -199,7 +223,7 @@ def test_a_server_that_says_goodbye_is_heard(rig):
     server.state.close_connection()
     server.flush()
     server.peer.close()
-    client.until(h2.events.ConnectionTerminated)
+    assert client.peer.exactly(9)[3] == GOAWAY
 
 
 def test_an_interim_answer_passes(rig):

@@ -9,6 +9,7 @@ from intercepting_rig import Decision, Engine, Reply, ok, post
 
 pytestmark = pytest.mark.root
 
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 AMBIGUOUS = {
     "both lengths": b"POST /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"POST /x HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
@@ -49,7 +50,15 @@ def test_ambiguous_requests_are_refused(rig, case):
     assert engine.requests == []
 
 
-CHUNKS = [b"5\nhello\r\n", b"5\r\nhello0\r\n\r\n", b"-5\r\nhello\r\n", b"0x5\r\nhello\r\n", b"\r\n", b"11111111111111111\r\n", b"5;\n"]
+CHUNKS = [
+    b"5\nhello\r\n",
+    b"5\r\nhello0\r\n\r\n",
+    b"-5\r\nhello\r\n",
+    b"0x5\r\nhello\r\n",
+    b"\r\n",
+    b"11111111111111111\r\n",
+    b"5;\n",
+]
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -108,11 +117,10 @@ def test_a_call_that_hides_behind_a_body_is_seen(rig):
 def test_a_switch_to_http2_is_not_offered_to_the_server(rig):
     client, server = blocked(
         rig,
-        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, x\r\nUpgrade: h2c, foo\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, x\r\n"
+        b"Upgrade: h2c, foo\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
     )
-    assert server.until(b"\r\n\r\n") == (
-        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, x\r\nUpgrade: foo\r\n\r\n"
-    )
+    assert server.until(b"\r\n\r\n") == (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, x\r\nUpgrade: foo\r\n\r\n")
     server.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\n\r\n")
     client.until(b"\r\n\r\n")
 
@@ -124,14 +132,21 @@ def test_a_switch_that_nobody_asked_for_ends_the_connection(rig):
     assert client.how_it_ends() == "reset"
 
 
-@pytest.mark.parametrize("first", [
-    b"GET /v1/realtime HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    b"CONNECT server:443 HTTP/1.1\r\nHost: server:443\r\n\r\n",
-])
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /v1/realtime HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"CONNECT server:443 HTTP/1.1\r\nHost: server:443\r\n\r\n",
+    ],
+)
 def test_tunnels_pass_whatever_comes(rig, first):
     client, server = blocked(rig, first)
     assert server.exactly(len(first)) == first
-    answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" if first[:1] == b"G" else b"HTTP/1.1 200 OK\r\n\r\n"
+    answer = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+        if first[:1] == b"G"
+        else b"HTTP/1.1 200 OK\r\n\r\n"
+    )
     server.send(answer + b"\x81\x05hello")
     assert client.exactly(len(answer) + 7) == answer + b"\x81\x05hello"
     for sender, receiver in ((client, server), (server, client)):

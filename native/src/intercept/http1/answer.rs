@@ -84,13 +84,22 @@ impl Answer<'_, '_> {
                 break;
             }
             let bytes = self.server.buffer.bytes();
-            let Ok(step) = framing.step(bytes) else { return self.rest().await };
-            self.out.send(&bytes[..step.used]).await?;
-            self.sent += step.data.len() as u64;
-            if let Some(exchange) = &mut exchange {
-                exchange.look(&bytes[step.data]).await;
+            let (mut used, mut pieces) = (0, Vec::new());
+            while used < bytes.len() && !framing.is_done() {
+                let Ok(step) = framing.step(&bytes[used..]) else { return self.rest().await };
+                if !step.data.is_empty() {
+                    pieces.push(used + step.data.start..used + step.data.end);
+                }
+                used += step.used;
             }
-            self.server.buffer.consume(step.used);
+            self.out.send(&bytes[..used]).await?;
+            for piece in pieces {
+                self.sent += piece.len() as u64;
+                if let Some(exchange) = &mut exchange {
+                    exchange.look(&bytes[piece]).await;
+                }
+            }
+            self.server.buffer.consume(used);
         }
         if let Some(exchange) = exchange {
             exchange.facts.upstream_failed |= !framing.is_done() && framing != Framing::UntilEnd;

@@ -14,7 +14,7 @@ use crate::flow::counters::add;
 use crate::intercept::connection::Context;
 use crate::intercept::decision::{self, Ask, Decided};
 use crate::intercept::exchange::{Exchange, blocking};
-use crate::intercept::framing::Framing;
+use crate::intercept::framing::{EMPTY, Framing};
 use crate::intercept::head::{Edit, Request};
 use crate::intercept::input::{Broken, Wire};
 use crate::intercept::policy::{Forward, LlmRequest, Policy, Reply, Verdict};
@@ -41,6 +41,10 @@ impl Incoming<'_> {
         // A body that says it is something else is looked at as well: there are servers that do not care what it says.
         let must_look = !is_json && !sending.framing().is_done();
         let limit = self.policy.body_limit();
+        if self.policy.by_head(self.endpoint) {
+            let body = Collector::new(&self.context.interception.budget, &EMPTY, limit);
+            return self.decide(wire, sending, body, false, Vec::new()).await;
+        }
         let is_too_large = matches!(sending.framing(), Framing::Length(length) if *length > limit as u64);
         let mut body = Collector::new(&self.context.interception.budget, sending.framing(), limit);
         if !is_too_large || must_look {
@@ -53,7 +57,7 @@ impl Incoming<'_> {
                     sending.put_first(body.into_raw());
                     return Ok(None);
                 }
-                other => return self.incomplete(wire, other, &body).await.map(Some),
+                other => return self.incomplete(wire, other, body).await.map(Some),
             }
         }
         let state = if is_too_large {
@@ -62,7 +66,7 @@ impl Incoming<'_> {
             body.collect(&mut wire.client, sending.framing(), collect::all).await?
         };
         if state != State::Complete {
-            return self.incomplete(wire, state, &body).await.map(Some);
+            return self.incomplete(wire, state, body).await.map(Some);
         }
         self.decide(wire, sending, body, must_look, codings).await
     }
@@ -92,18 +96,19 @@ impl Incoming<'_> {
     }
 
     /// The body is not all there, and will not be.
-    async fn incomplete(&self, wire: &mut Wire<'_>, state: State, body: &Collector) -> Result<Next, Broken> {
+    async fn incomplete(&self, wire: &mut Wire<'_>, state: State, body: Collector) -> Result<Next, Broken> {
         let counters = &self.context.interception.counters;
         let answer = match state {
             State::Truncated => return Ok(Next::Close),
             State::TooLarge => {
                 add(&counters.llm_too_large, 1);
                 let encoded = self.request.head.has("content-encoding");
-                let request = self.llm_request(Bytes::copy_from_slice(body.content()), encoded);
+                let request = self.llm_request(body.into_parts().1, encoded);
                 let policy = Arc::clone(&self.policy);
                 reply::complete(&blocking(move || policy.too_large(request)).await?, true, false)
             }
             State::NoRoom => {
+                drop(body);
                 add(&counters.llm_over_limit, 1);
                 reply::plain(503, "kube-gateway: too many large requests at once\n")
             }
@@ -156,7 +161,8 @@ impl Incoming<'_> {
                     Verdict::Reply(answer) => {
                         add(&counters.llm_replies, 1);
                         exchange.accept(None, asked);
-                        self.reply(wire, &answer, &mut exchange).await
+                        let complete = sending.framing().is_done();
+                        self.reply(wire, &answer, &mut exchange, complete).await
                     }
                     Verdict::Forward(mut forward) => {
                         exchange.accept(forward.answer.take(), asked);
@@ -169,8 +175,15 @@ impl Incoming<'_> {
         }
     }
 
-    async fn reply(&self, wire: &mut Wire<'_>, answer: &Reply, exchange: &mut Exchange) -> Result<Next, Broken> {
+    async fn reply(
+        &self,
+        wire: &mut Wire<'_>,
+        answer: &Reply,
+        exchange: &mut Exchange,
+        complete: bool,
+    ) -> Result<Next, Broken> {
         let (close, keep_alive) = reply::persistence(self.request);
+        let close = close || !complete;
         exchange.facts.status = answer.status;
         exchange.facts.response_bytes = answer.body.len() as u64;
         wire.client_out.send(&reply::complete(answer, close, keep_alive)).await?;
@@ -213,7 +226,8 @@ impl Incoming<'_> {
         let mut edits: Vec<Edit> = hop_edits(self.request, sending);
         let is_framing = |edit: &Edit| FRAMING.iter().any(|name| edit.0.eq_ignore_ascii_case(name));
         edits.extend(forward.set_headers.into_iter().filter(|edit| !is_framing(edit)));
-        let body = match forward.body {
+        let by_head = self.policy.by_head(self.endpoint);
+        let body = match forward.body.filter(|_| !by_head) {
             None => raw,
             Some(body) => {
                 edits.extend(ABOUT_THE_BODY.iter().map(|name| ((*name).to_owned(), None)));

@@ -71,6 +71,9 @@ pub async fn serve(context: &Context, wire: &mut Wire<'_>, mut forwarded: usize)
 }
 
 async fn next_request(wire: &mut Wire<'_>) -> Result<Begin, Broken> {
+    if !wire.server.buffer.is_empty() {
+        return Ok(Begin::Unasked);
+    }
     loop {
         match parse_request(wire.client.buffer.bytes()) {
             Ok(Some(request)) => {

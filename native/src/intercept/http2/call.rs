@@ -53,6 +53,11 @@ impl Incoming {
         responder: &mut Responder,
     ) -> Result<(), Reason> {
         let is_json = message::content_type(request.headers()).is_some_and(|media_type| decision::is_json(&media_type));
+        if self.policy.by_head(self.endpoint) {
+            let held = Held::new(&stream.context.interception.budget);
+            let place = Place { stream, body, responder };
+            return self.decide(place, request, Bytes::new(), held, false).await;
+        }
         let must_look = !is_json && !body.is_end_stream();
         if request.headers_mut().remove(EXPECT).is_some() && !body.is_end_stream() {
             let mut interim = Response::new(());
@@ -143,7 +148,7 @@ impl Incoming {
         let ask = Ask {
             policy: Arc::clone(&self.policy),
             request: self.llm_request(place.stream, &request, content.clone()),
-            codings: message::codings(request.headers()),
+            codings: if content.is_empty() { Vec::new() } else { message::codings(request.headers()) },
             must_look,
             began: self.began,
             held,
@@ -204,6 +209,10 @@ impl Place<'_> {
         Ok(())
     }
 
+    async fn trailers(&mut self) -> Result<Option<HeaderMap>, Reason> {
+        self.body.trailers().await.map_err(|error| message::reason(&error))
+    }
+
     async fn too_large(&mut self, answer: Reply) -> Result<(), Reason> {
         add(&self.stream.context.interception.counters.llm_too_large, 1);
         self.reply(&answer).await
@@ -212,7 +221,7 @@ impl Place<'_> {
     async fn forward(
         &mut self,
         mut request: Request<()>,
-        forward: Forward,
+        mut forward: Forward,
         content: Bytes,
         exchange: &mut Exchange,
         limit: usize,
@@ -220,19 +229,27 @@ impl Place<'_> {
         let counters = &self.stream.context.interception.counters;
         let edited = forward.body.is_some() || forward.target.is_some();
         add(if edited { &counters.llm_edited } else { &counters.llm_unchanged }, 1);
-        let trailers = self.body.trailers().await.map_err(|error| message::reason(&error))?;
-        let trailers = trailers.filter(|_| forward.body.is_none());
+        // Decided by its head, it is not collected, and its body is still to come.
+        let more = !self.body.is_end_stream();
+        let trailers = if more { None } else { self.trailers().await?.filter(|_| forward.body.is_none()) };
+        if more {
+            forward.body = None;
+        }
         apply(&mut request, &forward);
         let body = forward.body.unwrap_or(content);
         exchange.sent();
-        let (answer, mut to) = match self.stream.send(request, body.is_empty() && trailers.is_none()).await {
+        let (answer, mut to) = match self.stream.send(request, !more && body.is_empty() && trailers.is_none()).await {
             Ok(sent) => sent,
             Err(reason) => {
                 exchange.facts.upstream_failed = true;
                 return Err(reason);
             }
         };
+        let from = &mut *self.body;
         let up = async {
+            if more {
+                return message::pump(from, &mut to).await;
+            }
             if !body.is_empty() {
                 message::send(&mut to, body).await?;
                 if trailers.is_none() {
