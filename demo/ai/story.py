@@ -141,7 +141,7 @@ class Story:
         for pod in (PAGE, PROGRAM):
             self._local.configure(pod, file.read_text())
             self._local.wait_settled(pod, timeout=_WITHIN)
-        return tuple(f"configure {pod} demo/ai/policies/{file.name}" for pod in (PAGE, PROGRAM))
+        return tuple(f"config {pod} demo/ai/policies/{file.name}" for pod in (PAGE, PROGRAM))
 
     def _ask_page(self) -> Said:
         """Ask as the page's script does."""

@@ -15,6 +15,7 @@
 >> told a                       the policy last decided for it was sent
 >> inforce a [TEXT]             its gateway says that this policy applies; without TEXT, that none does yet
 >> refuses a TEXT               its gateway says that it does not understand this policy
+>> relayed a                   all its connections in clear go through its gateway
 >> foreign a ADDRESS            the first of its connections in clear has this own address
 >> outdated a                   a newer version is there that shall take over from its gateway
 >> peer a                       the pod is only somebody's peer: nothing is decided on it
@@ -141,6 +142,11 @@ class World:
 
     def _refuses(self, name: str, *words: str) -> None:
         self.change_gateway(name, ai=AiReport(policy="0", refused=policy_name(" ".join(words)), problem="rules[0]: ?"))
+
+    def _relayed(self, name: str) -> None:
+        connections = self.pods[name].gateway.clear_connections
+        relayed = tuple(msgspec.structs.replace(connection, relayed=True) for connection in connections)
+        self.change_gateway(name, clear_connections=relayed)
 
     def _foreign(self, name: str, address: str) -> None:
         first, *others = self.pods[name].gateway.clear_connections

@@ -125,12 +125,35 @@ BOOKS = {
         >> pod a
         << Leave a
     """,
-    "a gateway for LLM calls alone flushes nothing": """
+    "connections that are older than the gateway are ended on request, so that they come back through it": """
+        >> pod a ai=true netflush=true exclude-ports=5432
+        >> gateway a ready clear 10.9.9.9:11434:0 10.9.9.9:5432:0
+        >> applied a
+        << Flush a 1
+        >> relayed a
+        <<
+    """,
+    "without being asked for none is ended": """
+        >> pod a ai=true
+        >> gateway a ready clear 10.9.9.9:11434:0
+        >> applied a
+        <<
+    """,
+    "connections that others have made to the pod are left alone": """
         >> pod a ai=true netflush=true
-        >> pod b encrypt=true
-        >> gateway b ready
-        >> applied b
-        >> gateway a ready clear b:5432:0
+        >> gateway a ready clear 10.9.9.9:40000:0:8080 10.9.9.9:40000:0:40001
+        >> applied a
+        <<
+    """,
+    "idle ones only, if that is what is asked for": """
+        >> pod a ai=true netflush=idle
+        >> gateway a ready clear 10.9.9.9:11434:0 10.9.9.9:11434:9
+        >> applied a
+        << Flush a 2
+    """,
+    "without AI control a peer that does not encrypt has its connections left": """
+        >> pod a encrypt=true netflush=true
+        >> gateway a ready clear 10.9.9.9:11434:0
         >> applied a
         <<
     """,

@@ -38,7 +38,7 @@ class Worker:
         return [(one.name, one.model) for one in self.heard if isinstance(one, messages.UsePolicy)]
 
     def takes(self, text, **more):
-        self.control.heard(AiReport(policy=policy_name(text), **more))
+        return self.control.heard(AiReport(policy=policy_name(text), **more))
 
 
 def use(text, source="its file", budgets=()):
@@ -69,6 +69,15 @@ async def test_the_same_policy_is_told_once(worker):
     for _ in range(3):
         worker.control.use(use("one"))
     assert worker.texts == ["one"]
+
+
+async def test_what_has_changed_is_told_from_what_goes_on(worker):
+    worker.control.configure(AI, addresses=())
+    assert worker.takes("one")
+    assert not worker.takes("one", changed=3)
+    assert worker.takes("one", model="gemma2:2b")
+    assert worker.takes("one", model="gemma2:2b", refused="abc", problem="?")
+    assert worker.takes("two", model="gemma2:2b")
 
 
 async def test_another_model_is_told_with_the_policy_in_force(worker):

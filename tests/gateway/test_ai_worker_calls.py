@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 
-import msgspec
 import pytest
 
 from kube_gateway.ai.meters.call import Meters
@@ -43,7 +43,7 @@ def core():
 
 @pytest.fixture
 def calls(core):
-    return Calls(core)
+    return Calls(core, changed=lambda: None)
 
 
 def use(calls, text, *, model="", revision=1, budgets=(), name=None):
@@ -58,6 +58,7 @@ def use(calls, text, *, model="", revision=1, budgets=(), name=None):
         budgets=budgets,
     )
     calls.use(message, [file])
+    calls._do(lambda: None, wait=True)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(file)
 
@@ -147,10 +148,20 @@ def test_calls_are_logged_on_standard_output_unless_the_policy_says_otherwise(ca
     assert capfd.readouterr().out == ""
 
 
-def test_the_report_fits_into_a_packet(calls, core):
+def test_figures_are_counted_unless_the_policy_says_otherwise(calls, core):
+    refusing = GOOD.replace("1000", "1")
+    use(calls, refusing + "metrics: {enabled: false}\n")
+    assert core.engines[-1].decide(Request()).reply.status == 429
+    assert calls.report().blocked == {}
+    use(calls, refusing, revision=2)
+    core.engines[-1].decide(Request())
+    assert calls.report().blocked == {"budget_exhausted": 1}
+
+
+def test_the_report_is_a_message(calls, core):
     use(calls, GOOD)
-    state = messages.State(snapshot=messages.GatewaySnapshot(), active=0, ai=calls.report())
-    assert msgspec.json.decode(messages.encode(state), type=messages.State) == state
+    state = messages.CallState(ai=calls.report())
+    assert messages.from_worker.decode(messages.encode(state)) == state
 
 
 @pytest.fixture
@@ -192,3 +203,35 @@ def test_the_environment_names_a_collector_too(calls, collectors, monkeypatch):
     assert [one.endpoint for one in collectors] == ["http://of-all:4318"]
     use(calls, GOOD + "metrics: {enabled: false}\n")
     assert len(collectors) == 1
+
+
+def test_a_policy_that_takes_long_keeps_nobody_waiting_but_the_first(core, monkeypatch):
+    told, may_go_on = [], threading.Event()
+    calls = Calls(core, changed=lambda: told.append(calls.report().policy))
+    use(calls, GOOD)
+    engine = worker_calls.Engine
+
+    def slow(*arguments, **more):
+        assert may_go_on.wait(5)
+        return engine(*arguments, **more)
+
+    monkeypatch.setattr(worker_calls, "Engine", slow)
+    file = make_memory_file("version: 1", name="policy")
+    calls.use(
+        messages.UsePolicy(name="slow", source="x", revision=2, model="", pod="shop/web", hash_key=b"", budgets=()),
+        [file],
+    )
+    assert calls.report().policy == policy_name(GOOD)
+    may_go_on.set()
+    calls._do(lambda: None, wait=True)
+    assert calls.report().policy == "slow"
+    assert told[-1] == "slow"
+
+
+def test_what_was_refused_stays_told_while_only_the_model_changes(calls, core):
+    use(calls, GOOD)
+    use(calls, BAD, revision=2)
+    use(calls, GOOD, model="gemma2:2b")
+    assert (calls.report().model, calls.report().refused) == ("gemma2:2b", policy_name(BAD))
+    use(calls, GOOD, revision=3)
+    assert calls.report().refused == ""

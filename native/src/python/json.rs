@@ -178,9 +178,9 @@ impl Document {
         Ok(())
     }
 
-    fn remove(&mut self, hit: usize) -> PyResult<()> {
+    fn remove(&mut self, py: Python<'_>, hit: usize) -> PyResult<()> {
         let found = self.found(hit)?;
-        if found.start == 0 || found.member == 0 {
+        if self.body.as_bytes(py)[..found.member].iter().all(u8::is_ascii_whitespace) {
             return Err(PyValueError::new_err("the document itself cannot be removed"));
         }
         self.change(found, Change::Remove { member: found.member });

@@ -28,6 +28,8 @@ pub(super) struct Engine {
     pub(super) model: Option<Vec<u8>>,
     pub(super) outcome: Outcome,
     pub(super) ended: bool,
+    /// It has ended in the middle of an event, whose text up to there is still to be sent.
+    pub(super) is_partial: bool,
     pub(super) store: Store,
     pub(super) whole: Whole,
     pub(super) calls: Calls,
@@ -70,6 +72,7 @@ impl Engine {
             start,
             outcome: Outcome::default(),
             ended: false,
+            is_partial: false,
             store: Store::default(),
             whole: Whole::default(),
             calls: Calls::default(),
@@ -92,7 +95,7 @@ impl Engine {
         match piece {
             Piece::Other(range) => {
                 if at_end {
-                    self.flush(None, out);
+                    self.flush(out);
                 }
                 out.extend_from_slice(&bytes[range]);
             }
@@ -107,7 +110,7 @@ impl Engine {
             Piece::Close { before, raw } => {
                 self.outcome.done = true;
                 self.separate(b",");
-                self.flush(None, out);
+                self.flush(out);
                 self.open.clear();
                 out.extend_from_slice(&bytes[before]);
                 out.extend_from_slice(&bytes[raw]);
@@ -118,7 +121,7 @@ impl Engine {
     /// Nothing follows.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.separate(b",");
-        self.flush(None, out);
+        self.flush(out);
         let has_own_end = self.plan.last.is_some() || self.plan.ends.iter().any(|end| end.key.is_empty());
         self.outcome.done |= !has_own_end;
     }
@@ -153,7 +156,7 @@ impl Engine {
         let data = frames.data();
         if self.plan.last.as_ref().is_some_and(|last| last.as_bytes() == data.bytes.trim_ascii()) {
             self.outcome.done = true;
-            self.flush(None, out);
+            self.flush(out);
             self.open.clear();
             if !self.ended {
                 self.send_as_it_is(&frames.bytes()[raw], out);
@@ -173,7 +176,7 @@ impl Engine {
             }
             Err(_) => {
                 if at_end {
-                    self.flush(None, out);
+                    self.flush(out);
                 }
                 self.unreadable(&frames.bytes()[raw], out);
             }
@@ -193,7 +196,7 @@ impl Engine {
             return;
         }
         self.find_ends(&mut event);
-        let has_end = !event.ends.is_empty();
+        let ends = event.ends.len();
         if at_end || failed {
             event.ends.push(String::new());
         }
@@ -203,10 +206,13 @@ impl Engine {
             return;
         }
         self.texts(&mut event, out);
-        if !self.ended || !whole && self.says_something() {
+        if ends > 0 {
+            self.open.retain(|key| !has_ended(key, &event.ends[..ends]));
+        }
+        if !self.ended || self.is_partial && !whole {
             self.send(&event, out);
         }
-        if !self.ended && !has_end && self.is_too_much(&event) {
+        if !self.ended && ends == 0 && self.is_too_much(&event) {
             self.cut(out);
         }
     }
@@ -246,9 +252,6 @@ impl Engine {
             self.outcome.done |= end.is_empty();
             event.ends.push(end);
         }
-        if !event.ends.is_empty() {
-            self.open.retain(|key| !has_ended(key, &event.ends));
-        }
     }
 
     fn is_too_much(&self, event: &Event<'_>) -> bool {
@@ -257,22 +260,27 @@ impl Engine {
         if !event.view.hits.iter().any(|hit| is_output(hit.rule)) {
             return false;
         }
-        let estimate = || self.outcome.characters.values().sum::<u64>().div_ceil(4);
-        self.outcome.usage.get("output").copied().unwrap_or_else(estimate) >= most
+        // Some servers tell the number in each event, some at the beginning and the end only, and some tell zero till then.
+        let told = self.outcome.usage.get("output").copied().unwrap_or_default();
+        let is_told_now = event.view.usage.iter().any(|(kind, _)| self.plan.usage[*kind] == "output");
+        let estimate = self.outcome.characters.values().sum::<u64>().div_ceil(4);
+        let used = if is_told_now && told > 0 { told } else { told.max(estimate) };
+        used >= most
     }
 
     /// Ends the stream at the limit: what is held back still goes out, but for arguments that are not whole.
     fn cut(&mut self, out: &mut Vec<u8>) {
         self.separate(b",");
         self.store.lanes.iter_mut().for_each(|lane| lane.waiting = None);
-        self.flush(None, out);
+        self.flush(out);
         self.outcome.cut = true;
         self.ended = true;
     }
 
-    /// Ends all texts.
-    fn flush(&mut self, sequence: Option<i64>, out: &mut Vec<u8>) {
-        let ended: Vec<Lane> = self.store.lanes.drain(..).collect();
-        self.end(ended, sequence, out);
+    /// Ends all texts, whose last events have been sent.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        let mut ended: Vec<Lane> = self.store.lanes.drain(..).collect();
+        ended.iter_mut().for_each(|lane| lane.last = None);
+        self.end(ended, None, out);
     }
 }

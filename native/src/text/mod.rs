@@ -21,6 +21,8 @@ pub mod outcome;
 pub mod path;
 pub mod patterns;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 mod replacement;
 pub mod select;
 mod sending;

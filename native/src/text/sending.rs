@@ -119,6 +119,9 @@ impl Engine {
                 known.clone_from(&self.decoded);
             }
         }
+        if self.ended {
+            return; // its members that say why a choice has ended are gone
+        }
         for (rule, node) in &event.view.ends {
             let mut end = String::new();
             view::key(&self.plan.ends[*rule].key, &event.tree, *node, &mut end);

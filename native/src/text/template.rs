@@ -1,7 +1,7 @@
 //! Events that the gateway adds: what was held back of a text goes out in a copy of the event that it came with.
 
 use super::edits::Edits;
-use super::frames::Frames;
+use super::frames::{BYTE_ORDER_MARK, Frames};
 use super::json::{Kind, Reader, Tree};
 use super::plan::FilterPlan;
 use super::view::View;
@@ -37,7 +37,9 @@ impl Template {
         let (bytes, data) = (frames.bytes(), frames.data());
         let span = data.span();
         self.before.clear();
-        self.before.extend_from_slice(&bytes[raw.start..span.start]);
+        let before = &bytes[raw.start..span.start];
+        // The mark of the first event has no place in the middle of a stream.
+        self.before.extend_from_slice(before.strip_prefix(BYTE_ORDER_MARK).unwrap_or(before));
         self.data.clear();
         // Line breaks between lines of data are white space: a string cannot have one.
         self.data.extend(data.bytes.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));

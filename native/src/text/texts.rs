@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::calls;
 use super::engine::{Engine, Event};
 use super::escape;
 use super::frames::Framing;
@@ -14,8 +15,20 @@ use super::view::{self, Hit};
 
 /// Named as what ended the answer, in the place of a rule.
 const TRANSFORM: &str = "transform";
-/// Names what ended the answer where a pattern or a rule for tools did.
-type Denied = String;
+
+/// That the answer ends here.
+pub(super) struct Denied {
+    /// What ends it: a pattern, a rule for tools.
+    id: String,
+    /// What has been made of this string up to there may still be sent.
+    keeps: bool,
+}
+
+impl From<calls::Denied> for Denied {
+    fn from(denied: calls::Denied) -> Self {
+        Self { id: denied.0, keeps: false }
+    }
+}
 
 /// Matchers for texts that stand in one string as a whole, by lane.
 #[derive(Default)]
@@ -63,10 +76,14 @@ impl Engine {
             let hit = event.view.hits[index];
             let from = self.made.len();
             let result = if self.ended { Ok(()) } else { self.text(event, &hit, &mut ended) };
-            self.new.push((hit.node, from..self.made.len()));
-            if let Err(id) = result {
-                self.deny(&id);
+            if let Err(denied) = result {
+                if !denied.keeps {
+                    self.made.truncate(from);
+                }
+                self.deny(&denied.id);
+                self.is_partial = self.made.len() > from;
             }
+            self.new.push((hit.node, from..self.made.len()));
         }
         if self.ended {
             return;
@@ -75,17 +92,12 @@ impl Engine {
         self.end(ended, event.sequence, out);
     }
 
-    /// Whether anything is left to be said by an event in which a text was denied.
-    pub(super) fn says_something(&self) -> bool {
-        self.new.iter().any(|(_, range)| !range.is_empty())
-    }
-
     /// Ends texts: what they hold goes into their last string, if that is in this event, or into an event before it.
     pub(super) fn end(&mut self, ended: Vec<Lane>, sequence: Option<i64>, out: &mut Vec<u8>) {
         for mut lane in ended {
             let from = self.made.len();
-            if let Err(id) = self.rest(&mut lane) {
-                self.deny(&id);
+            if let Err(denied) = self.rest(&mut lane) {
+                self.deny(&denied.id);
                 return;
             }
             let plan = Arc::clone(&self.plan);
@@ -111,8 +123,7 @@ impl Engine {
         let plan = Arc::clone(&self.plan);
         let rule = &plan.lanes[lane.rule];
         if let Some((call, _)) = &rule.tool {
-            let result = self.calls.ended(&plan, *call, &lane.key, &mut self.outcome);
-            result.map_err(|denied| denied.0)?;
+            self.calls.ended(&plan, *call, &lane.key, &mut self.outcome)?;
         }
         self.made.append(&mut lane.waiting.take().unwrap_or_default());
         let from = self.made.len();
@@ -120,7 +131,7 @@ impl Engine {
         if rule.immutable {
             self.made.truncate(from);
         } else if let Some(id) = lane.text.denied() {
-            return Err(id.to_owned());
+            return Err(Denied { id: id.to_owned(), keeps: false });
         } else {
             self.transform(rule, &lane.key, from, true)?;
         }
@@ -153,7 +164,7 @@ impl Engine {
             self.made.extend_from_slice(content.as_bytes());
         }
         if let Some(id) = denied {
-            return Err(id);
+            return Err(Denied { id, keeps: !rule.immutable && self.start.transform.is_none() });
         }
         if !rule.immutable {
             let mut key = String::new();
@@ -181,7 +192,7 @@ impl Engine {
             self.made.extend_from_slice(content.as_bytes());
         }
         if let Some(id) = denied {
-            return Err(id);
+            return Err(Denied { id, keeps: !rule.immutable && !waits && self.start.transform.is_none() });
         }
         if !rule.immutable {
             let key = std::mem::take(&mut self.store.lanes[index].key);
@@ -210,8 +221,7 @@ impl Engine {
         }
         let key = &self.store.lanes[index].key;
         let content = event.tree.content(hit.node);
-        let result = self.calls.arguments(&self.plan, *call, key, content, &mut self.outcome);
-        result.map_err(|denied| denied.0)
+        Ok(self.calls.arguments(&self.plan, *call, key, content, &mut self.outcome)?)
     }
 
     fn note_open(&mut self, index: usize) {
@@ -234,7 +244,8 @@ impl Engine {
         let made = std::str::from_utf8(&self.made[from..]).unwrap_or_default(); // made of whole strings
         escape::decode(made, &mut self.decoded);
         let key = view::parts(key).join(".");
-        let new = transform.apply(&rule.name, &key, &self.decoded, last).ok_or(TRANSFORM)?;
+        let denied = || Denied { id: TRANSFORM.to_owned(), keeps: false };
+        let new = transform.apply(&rule.name, &key, &self.decoded, last).ok_or_else(denied)?;
         if new != self.decoded {
             self.made.truncate(from);
             escape::escape(&new, &mut self.made);

@@ -132,11 +132,15 @@ pub(super) fn scalar(tree: &Tree<'_>, node: u32, out: &mut String) {
 /// Ends each part of a key, so that a key that begins with another has all parts of it.
 pub(super) const PART_END: char = '\0';
 
-/// Appends the key that `routes` lead to.
+/// Appends the key that `routes` lead to. Its parts are indices, and one that is left out is the first.
 pub(super) fn key(routes: &[Route], tree: &Tree<'_>, from: u32, out: &mut String) {
     for route in routes {
+        let before = out.len();
         if let Some(node) = route.last(tree, from) {
             scalar(tree, node, out);
+        }
+        if out.len() == before {
+            out.push('0');
         }
         out.push(PART_END);
     }

@@ -20,9 +20,9 @@ from kube_gateway.ai.decide.decision import FAILED, Decision, tell_failure
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.decide.gates import decide_endpoint, decide_size
 from kube_gateway.ai.decide.limits import asked_limit, decide_limit, write_limit
-from kube_gateway.ai.decide.models import decide_model, read_model
+from kube_gateway.ai.decide.models import check_model, decide_model, read_model
 from kube_gateway.ai.decide.prompts import decide_prompts
-from kube_gateway.ai.decide.reading import check_token_ids, read_body, read_stream
+from kube_gateway.ai.decide.reading import check_body, check_token_ids, read_body, read_stream
 from kube_gateway.ai.decide.refusing import reply_to, tell
 from kube_gateway.ai.decide.request import LlmRequest
 from kube_gateway.ai.decide.tools import decide_tools
@@ -36,6 +36,7 @@ from kube_gateway.ai.policy.quantities import size_of
 from kube_gateway.ai.policy.rules import EndpointsRule
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.ai.policy.selection import MODEL_IS_USED, Selection
+from kube_gateway.ai.shape import RequestShape
 
 _log = logging.getLogger("ai")
 
@@ -67,6 +68,8 @@ class Engine:
         self._places: dict[int, Places] = {}
         self._lock = threading.Lock()
         self.endpoints = [(endpoint.method, endpoint.pattern) for _, endpoint in self._snapshot.served]
+        # What has nothing to be looked for in its body, which need not be a document: decided before the body has come.
+        self.by_head = [index for index, (_, one) in enumerate(self._snapshot.served) if one.request == RequestShape()]
         self.body_limit = size_of(policy.body_limit)
         self.served = self._snapshot.served
 
@@ -87,6 +90,7 @@ class Engine:
     def too_large(self, request: LlmRequest) -> Reply:
         """Return the refusal of a body beyond `body_limit`; raises nothing."""
         exchange = self._exchange(request)
+        read_stream(exchange)
         said = f"the request has more than {self.body_limit} bytes"
         decision = self._refused(exchange, Refused(None, "too_large", message=said))
         return decision.reply or FAILED
@@ -96,12 +100,14 @@ class Engine:
 
     def _decide(self, exchange: Exchange, index: int) -> Decision:
         snapshot, policy = self._snapshot, self._snapshot.policy
+        wrong = read_body(exchange, self._places_of(index))
+        read_stream(exchange)
+        read_model(exchange)
         by_model = any(rule.when.models for rule in snapshot.endpoint_rules(index))
         if not by_model:
             decide_endpoint(exchange, snapshot, index=index)
-        read_body(exchange, self._places_of(index), blocks=self._blocks_invalid(index))
-        read_stream(exchange)
-        read_model(exchange, needed=bool(snapshot.renamings(index)) or bool(snapshot.model))
+        check_body(exchange, wrong, blocks=self._blocks_invalid(index))
+        check_model(exchange, needed=bool(snapshot.renamings(index)) or bool(snapshot.model))
         decide_model(exchange, snapshot, index=index)
         if by_model:
             decide_endpoint(exchange, snapshot, index=index)

@@ -128,9 +128,9 @@ def _policy_problem(pod: PodObservation) -> Obstacle | None:
     wanted = pod.policy.policy
     if said is None or wanted is None or not said.refused or said.refused != wanted.name:
         return None
-    # The watcher understood it, so the two are of different versions, or it does not work where the gateway is.
+    # The watcher has read it, but not compiled it, which may take long; or the two are of different versions.
     message = f"the gateway does not take the policy in {wanted.source}: {said.problem}"
-    hint = "see that gateway and watcher run the same image; the last policy that was right stays in force"
+    hint = "kube-gateway ai policy lint FILE says more; the last policy that was right stays in force"
     return Obstacle(reason=POLICY_REFUSED, message=message, hint=hint)
 
 
@@ -172,7 +172,7 @@ def _start(pod: PodObservation) -> Action:
 
 
 def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
-    """End connections in clear that would come back encrypted, and no others."""
+    """End connections in clear that would come back encrypted, or looked into for LLM calls, and no others."""
     gateway = pod.gateway
     if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
         return
@@ -180,13 +180,27 @@ def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Set
         connection.cookie
         for connection in gateway.clear_connections
         if connection.local_address in pod.pod.addresses
-        and (peer := encrypting.get(connection.remote_address)) is not None
         and not _excludes(settings, connection.remote_address, connection.remote_port)
-        and _comes_back_encrypted(connection, own=settings, peer=peer)
+        and _comes_back_better(connection, own=settings, peer=encrypting.get(connection.remote_address))
         and (settings.flush == "all" or connection.idle >= IDLE_AFTER)
     )
-    if cookies and settings.encrypting:
+    if cookies:
         yield Flush(pod=pod.pod.key, cookies=cookies)
+
+
+def _comes_back_better(connection: ClearConnection, *, own: Settings, peer: Settings | None) -> bool:
+    """`peer` are the settings of the one at the other end, if it encrypts."""
+    if own.encrypting and peer is not None and _comes_back_encrypted(connection, own=own, peer=peer):
+        return True
+    # What is older than the gateway is not looked into; only the side that dials can change that.
+    ports = connection.local_port in _CHOSEN_BY_THE_KERNEL, connection.remote_port in _CHOSEN_BY_THE_KERNEL
+    dialled = ports == (True, False)
+    return (
+        own.ai
+        and not connection.relayed
+        and dialled
+        and _captures(own, connection.remote_address, connection.remote_port)
+    )
 
 
 def _comes_back_encrypted(connection: ClearConnection, *, own: Settings, peer: Settings) -> bool:

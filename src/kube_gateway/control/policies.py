@@ -5,8 +5,6 @@ So its author hears of a mistake at once, by the field it is in, and gateways go
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import msgspec
 
 from kube_gateway.control.observed import Obstacle, PolicyFound, PolicyText
@@ -43,7 +41,19 @@ def no_policy(source: str) -> PolicyFound:
     return PolicyFound(policy=PolicyText(text="", source=source))
 
 
-@lru_cache(maxsize=256)
+def does_not_compile(text: str) -> str | None:
+    """What a gateway would say of a policy that can be read; None if it would take it. Long ones take seconds."""
+    from kube_gateway.ai.dialects import endpoints  # noqa: PLC0415 - see below
+    from kube_gateway.ai.policy.compile import Snapshot  # noqa: PLC0415
+    from kube_gateway.ai.policy.read import read_policy  # noqa: PLC0415
+
+    try:
+        Snapshot(read_policy(text), model="", served=endpoints())
+    except KubeGatewayError as error:
+        return error.message
+    return None
+
+
 def _problem(text: str) -> str | None:
     # Only with AI control, and not small.
     from kube_gateway.ai.policy.read import read_policy  # noqa: PLC0415

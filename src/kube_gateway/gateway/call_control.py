@@ -97,15 +97,16 @@ class CallControl:
         if self._listeners:
             self._tell_listeners()
 
-    def heard(self, said: AiReport | None) -> None:
-        """The worker has reported."""
-        if said is None:
-            return
+    def heard(self, said: AiReport) -> bool:
+        """The worker has reported; true when what is in force has changed, or what was refused."""
+        before = self._said
+        changed = before is None or _in_force(before) != _in_force(said)
         self._said, self._budgets = said, said.budgets
         if self._latest is not None and said.policy == self._latest.name:
             self._good = self._latest
         if said.policy or said.refused:
             self._decided.set()
+        return changed
 
     async def decided(self) -> None:
         """Wait until it is clear which policy applies, but not for ever."""
@@ -189,3 +190,7 @@ class CallControl:
 
     def _tell_listeners(self) -> None:
         self._send(messages.ServeFigures(), tuple(listener.fileno() for listener in self._listeners))
+
+
+def _in_force(said: AiReport) -> tuple[str, ...]:
+    return said.policy, said.model, said.refused, said.problem

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages
+from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.inventory import clear_connections
+from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
+
+_log = logging.getLogger("supervisor")
+
+
+class Reporter:
+    """Reports over `link`. `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as is `ai`."""
+
+    def __init__(
+        self,
+        link: WatcherLink,
+        *,
+        certificate: CertificateKeeper,
+        hooks: Callable[[], _native.Hooks],
+        cgroups: Callable[[], Collection[int]],
+        control_port: int,
+        ai: Callable[[], AiReport | None],
+    ) -> None:
+        self._link = link
+        self._certificate = certificate
+        self._hooks, self._cgroups, self._ai = hooks, cgroups, ai
+        self._control_port = control_port
+
+    def report(self, state: str, settings: messages.Configure | None, snapshot: GatewaySnapshot) -> None:
+        """Say how things are, if the watcher is there and has said what is to be."""
+        if settings is None or not self._link.connected:
+            return
+        try:
+            report = make_report(
+                state=state,
+                settings=settings,
+                certificate_expires=self._certificate.expires,
+                hooks=self._hooks(),
+                snapshot=snapshot,
+                gateway_cgroups=self._cgroups(),
+                control_port=self._control_port,
+                ai=self._ai(),
+            )
+        except _native.NativeError as error:
+            _log.error("%s", error.args[0])
+        else:
+            self._link.send(report)
 
 
 def hello(environment: GatewayEnvironment) -> messages.Hello:

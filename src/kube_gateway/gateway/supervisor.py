@@ -26,7 +26,7 @@ from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.hook_settings import configure_hooks
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
-from kube_gateway.gateway.reporting import hello, make_report
+from kube_gateway.gateway.reporting import Reporter, hello
 from kube_gateway.gateway.services import Questions
 from kube_gateway.gateway.tasks import Tasks
 from kube_gateway.gateway.watcher_connection import WatcherConnection
@@ -92,6 +92,14 @@ class Supervisor:
         )
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
         self._calls = CallControl(self._worker.send, pod=environment.pod)
+        self._reporter = Reporter(
+            self._link,
+            certificate=self._certificate,
+            hooks=lambda: self._hooks,
+            cgroups=lambda: {*self._gateways(), *self._succession.makers},
+            control_port=environment.control.port,
+            ai=lambda: self._calls.report,
+        )
 
     async def run(self) -> None:
         """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""
@@ -268,8 +276,10 @@ class Supervisor:
                 self._snapshot = message.snapshot
                 self._load = Load(active=message.active, reports=self._load.reports + 1)
                 self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
-                self._calls.heard(message.ai)
                 self._report()
+            case messages.CallState():
+                if self._calls.heard(message.ai):
+                    self._report()
             case messages.Query() | messages.ServiceQuery():
                 self._questions.asked(message)
             case messages.Failed():
@@ -371,23 +381,7 @@ class Supervisor:
         return (self._cgroup.own, *self._succession.others)
 
     def _report(self) -> None:
-        if self._settings is None or not self._link.connected:
-            return
-        try:
-            report = make_report(
-                state=self._state,
-                settings=self._settings,
-                certificate_expires=self._certificate.expires,
-                hooks=self._hooks,
-                snapshot=self._snapshot,
-                gateway_cgroups={*self._gateways(), *self._succession.makers},
-                control_port=self._environment.control.port,
-                ai=self._calls.report,
-            )
-        except _native.NativeError as error:
-            _log.error("%s", error.args[0])
-        else:
-            self._link.send(report)
+        self._reporter.report(self._state, self._settings, self._snapshot)
 
     async def _report_forever(self) -> None:
         """While there is no worker whose state could be passed on."""

@@ -107,11 +107,10 @@ class Worker:
             # Not needed without AI control, and not small.
             from kube_gateway.gateway.worker_calls import Calls  # noqa: PLC0415
 
-            self._calls = Calls(core)
+            self._calls = Calls(core, changed=self._report_calls)
         match message:
             case messages.UsePolicy():
                 self._calls.use(message, descriptors)
-                self._report()
             case messages.LeaveCallsAlone():
                 self._calls.leave_alone()
             case messages.ServeFigures():
@@ -119,29 +118,31 @@ class Worker:
 
     def _report(self) -> None:
         if self._core is not None:
-            state = messages.State(
-                snapshot=_snapshot.decode(self._core.snapshot()),
-                active=self._core.active(),
-                ai=self._calls.report() if self._calls is not None else None,
-            )
-            messages.send(self._channel, state)
+            # Apart from each other: together they may be longer than a packet.
+            self._report_calls()
+            self._say(messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active()))
+
+    def _report_calls(self) -> None:
+        said = self._calls.report() if self._calls is not None else None
+        if said is not None:
+            self._say(messages.CallState(ai=said))
 
     def _forward_queries(self, core: _native.Core) -> None:
         while True:
             query = core.next_query(60.0)
             if query is not None:
                 address, port = query
-                self._ask(
+                self._say(
                     messages.Query(address=address)
                     if port is None
                     else messages.ServiceQuery(address=address, port=port)
                 )
 
-    def _ask(self, query: messages.Query | messages.ServiceQuery) -> None:
+    def _say(self, message: messages.FromWorker) -> None:
         while True:
             # The socket's timeout is there for the main thread, which receives.
             with contextlib.suppress(TimeoutError):
-                messages.send(self._channel, query)
+                messages.send(self._channel, message)
                 return
 
 

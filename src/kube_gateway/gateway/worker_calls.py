@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import sys
 import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -30,10 +32,17 @@ _log = logging.getLogger("worker")
 
 
 class Calls:
-    """Gives `core` an engine for each policy and model."""
+    """Gives `core` an engine for each policy and model; `changed` is called, on another thread, when that is done.
 
-    def __init__(self, core: _native.Core) -> None:
+    Long policies take seconds to compile, and the worker has other things to do meanwhile; so all this is done on a thread
+    of its own, in order. Only the first policy is waited for, as no connection may be taken before that.
+    """
+
+    def __init__(self, core: _native.Core, *, changed: Callable[[], None]) -> None:
         self._core = core
+        self._changed = changed
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True, name="policies").start()
         self._figures = Figures()
         self._ledger = Ledger()
         self._server: FiguresServer | None = None
@@ -52,7 +61,33 @@ class Calls:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._ledger.restore(message.budgets)
-        self._refused = self._problem = ""
+        self._do(lambda: self._use(message, text), wait=self._in_force is None)
+
+    def leave_alone(self) -> None:
+        """Calls of new connections are as any other."""
+        self._do(self._leave_alone, wait=True)
+
+    def _do(self, work: Callable[[], None], *, wait: bool) -> None:
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                done.set()
+
+        self._work.put(run)
+        if wait:
+            done.wait()
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+            self._changed()
+
+    def _use(self, message: UsePolicy, text: str) -> None:
+        if self._in_force is None or message.revision != self._in_force.revision:
+            self._refused = self._problem = ""
         try:
             self._apply(message, self._read(message, text))
         except KubeGatewayError as error:
@@ -64,8 +99,7 @@ class Calls:
         if self._in_force is None:
             self._apply(msgspec.structs.replace(message, name=policy_name(""), source="nothing"), read_policy(""))
 
-    def leave_alone(self) -> None:
-        """Calls of new connections are as any other."""
+    def _leave_alone(self) -> None:
         self._core.set_policy(None)
         self._in_force = self._policy = None
         self._refused = self._problem = ""
@@ -79,14 +113,15 @@ class Calls:
 
     def report(self) -> AiReport | None:
         """What there is to tell; None while calls are left alone."""
-        if self._in_force is None:
+        in_force = self._in_force
+        if in_force is None:
             return None
         return msgspec.structs.replace(
             self._figures.report(budgets=self._ledger.counts()),
-            policy=self._in_force.name,
-            revision=self._in_force.revision,
-            source=self._in_force.source,
-            model=self._in_force.model,
+            policy=in_force.name,
+            revision=in_force.revision,
+            source=in_force.source,
+            model=in_force.model,
             refused=self._refused,
             problem=self._problem,
         )
@@ -119,7 +154,7 @@ class Calls:
         )
 
     def _meters(self, policy: Policy, message: UsePolicy) -> list[Meters]:
-        meters: list[Meters] = [self._figures]
+        meters: list[Meters] = [self._figures] if policy.metrics.enabled else []
         if policy.audit.enabled:
             meters.append(AuditLog(file=sys.stdout.fileno(), content=policy.audit.content, key=message.hash_key))
         self._send_to(_collector(policy), pod=message.pod)

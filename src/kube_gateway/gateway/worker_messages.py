@@ -125,14 +125,16 @@ class AreYouReady(_Message, frozen=True):
 
 
 class State(_Message, frozen=True):
-    """Sent each second. `active` counts application connections and accepted sessions that have not ended.
-
-    `ai` is there while LLM calls pass a policy, and sent at once when another one is in force or was refused.
-    """
+    """Sent each second. `active` counts application connections and accepted sessions that have not ended."""
 
     snapshot: GatewaySnapshot
     active: int
-    ai: AiReport | None = None
+
+
+class CallState(_Message, frozen=True):
+    """Sent each second while LLM calls pass a policy, and at once when another one is in force or was refused."""
+
+    ai: AiReport
 
 
 class Query(_Message, frozen=True):
@@ -170,7 +172,7 @@ ToWorker = (
     | Drain
     | AreYouReady
 )
-FromWorker = Ready | State | Query | ServiceQuery | Failed
+FromWorker = Ready | State | CallState | Query | ServiceQuery | Failed
 
 _encoder = msgspec.json.Encoder()
 to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

@@ -22,7 +22,7 @@ from kube_gateway.control import actions, messages
 from kube_gateway.control.certifying import certify
 from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
 from kube_gateway.control.observed import Observed
-from kube_gateway.control.policies import found_policy
+from kube_gateway.control.policies import does_not_compile, found_policy
 from kube_gateway.errors import IdentityError, LocalModeError, UsageError
 from kube_gateway.identity.authority import load_authority
 from kube_gateway.identity.bundle import trust_bundle
@@ -238,14 +238,17 @@ class Manager:
         self.changed()
         return pod
 
-    def configure(self, request: api.SetConfig) -> LocalPod:
+    async def configure(self, request: api.SetConfig) -> LocalPod:
         """Write or remove the policy for a pod's LLM calls. Raises `UsageError` for one that is not right."""
         pod = self.pod(request.name)
         settings = pod.settings or Settings()
         if request.text is not None:
-            problem = found_policy(request.text, source="what was given").problem
+            found = found_policy(request.text, source="what was given")
+            problem = (
+                found.problem.message if found.problem else await asyncio.to_thread(does_not_compile, request.text)
+            )
             if problem is not None:
-                raise UsageError(problem.message, hint="kube-gateway ai policy lint FILE")
+                raise UsageError(problem, hint="kube-gateway ai policy lint FILE")
         try:
             self.policies.write(request.name, settings, request.text)
         except OSError as error:

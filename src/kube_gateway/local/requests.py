@@ -65,7 +65,7 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
             case api.Annotate():
                 pods = [await manager.annotate(request)]
             case api.SetConfig():
-                pods = [manager.configure(request)]
+                pods = [await manager.configure(request)]
             case api.Upgrade():
                 pods = [await manager.upgrade(request.name)]
             case api.Delete():

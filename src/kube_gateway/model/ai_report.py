@@ -15,10 +15,10 @@ MOST_MODELS = 64
 
 OTHER_MODELS = "(other)"
 
-MOST_BUDGETS = 128
-"""Counters of budgets, by rule and model, that are reported and survive a gateway."""
+LARGEST_BUDGETS = 96 * 1024
+"""Bytes of JSON of the counters that are reported and survive a gateway: hundreds of them, the fullest first."""
 
-MOST_RULES = 200
+MOST_RULES = 100
 """Rules whose matches are reported, those with the most."""
 
 LARGEST_POLICY = 1024 * 1024

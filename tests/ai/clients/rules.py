@@ -41,11 +41,19 @@ def _version_1(*rules: dict, **more: object) -> dict:
     return {"version": 1, **more, "rules": [{"name": f"rule-{number}", **rule} for number, rule in enumerate(rules)]}
 
 
+def _tells(case: Case, model: str | None) -> set[str | None]:
+    """The names of a model that an answer may tell: LiteLLM has its own ways where it was not renamed by us."""
+    if case.library == "gemini":
+        return {model, None}
+    if case.library == "openai_responses" and case.question.stream:
+        return {model, f"lm_studio/{model}"}
+    return {model}
+
+
 def _says(text: str, *, model: str = SMALL) -> Callable[[Case, Answer], None]:
     def expect(case: Case, answer: Answer) -> None:
         assert answer.text == text
-        # LiteLLM's Gemini does not tell the model.
-        assert answer.model == model or (case.library == "gemini" and answer.model is None)
+        assert answer.model in _tells(case, model)
         assert not case.question.stream or len(answer.pieces) > 1, "a stream came in one piece"
 
     return expect
@@ -61,7 +69,7 @@ REFUSED = {
     ("openai", 413): "APIStatusError",
     ("openai", 429): "RateLimitError",
     ("anthropic", 403): "PermissionDeniedError",
-    ("anthropic", 413): "RequestTooLargeError",
+    ("anthropic", 413): "ContentTooLargeError",
     ("anthropic", 429): "RateLimitError",
     ("gemini", 403): "ClientError",
     ("gemini", 413): "ClientError",

@@ -9,10 +9,10 @@ import ollama
 import openai
 import pytest
 from ai_asking import SAYS_NO
-from ai_filtering import STREAMS, ended, filtered, masks
+from ai_filtering import STREAMS, Stream, ended, filtered, masks
 from ai_reading import at, texts, usage
 from ai_samples import exchange
-from ai_streams import data
+from ai_streams import chat_chunk, choice, data, sse
 from google import genai
 
 SIZES = [1, 7, 1 << 20]
@@ -205,6 +205,37 @@ def test_an_ended_response_ends_for_its_client(replay, options, reason, size):
     assert events[-1].response.incomplete_details.reason == why
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert "you" not in "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_limit_cuts_a_stream_whether_its_server_tells_usage_early_late_or_never(name):
+    _, outcome = filtered(STREAMS[name], most_output=2)
+    assert outcome.cut
+    assert outcome.characters != filtered(STREAMS[name])[1].characters
+
+
+def test_a_choice_whose_last_piece_is_denied_is_finished(replay):
+    last = sse(chat_chunk(choice({"role": "assistant", "content": "all at once"}, finish="stop")))[0]
+    stream = Stream("openai_chat", "chat_completions", "sse", last + b"data: [DONE]\n\n")
+    body = ended(stream, patterns=masks("at once", action="deny"))
+    with chat(replay.streams(body, "text/event-stream")) as events:
+        events.until_done()
+        answer = events.current_completion_snapshot.choices[0]
+    assert (answer.message.content, answer.finish_reason) == ("all ", "content_filter")
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_custom_call_is_denied_in_pieces_and_whole(pieces):
+    item = {"id": "ctc_1", "type": "custom_tool_call", "call_id": "call_1", "name": "run", "input": "rm -rf /"}
+    of_call = {"item_id": "ctc_1", "output_index": 0}
+    events = [
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "input": "", "name": "run"}},
+        {"type": "response.custom_tool_call_input.delta", **of_call, "delta": "rm -rf /"},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+    ]
+    stream = Stream("openai_responses", "responses", "sse", b"".join(sse(*events[0 if pieces else 2 :], named=True)))
+    out, outcome = filtered(stream, tools=b'[{"id":"no-run","name":"run","allow":false}]')
+    assert (out, outcome.denied) == (b"", "no-run")
 
 
 def test_numbers_of_events_stay_in_order_where_one_is_added(replay):

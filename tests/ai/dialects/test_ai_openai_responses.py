@@ -66,11 +66,11 @@ async def test_the_helper_that_adds_a_stream_up_gets_a_streamed_answer(replay):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_response_of_the_background_is_found_and_answered(replay, stream):
-    request = asked("openai_responses", "responses_get", streaming=stream)
+    request = asked("openai_responses", "responses_get", streaming=stream, target="/v1/responses/resp_1?stream=true")
     replay.says(API.answer(request, text=SAYS_NO))
     answer = client(replay).responses.retrieve("resp_1", stream=stream)
-    text = list(answer)[-1].response.output_text if stream else answer.output_text
-    assert text == SAYS_NO
+    response = list(answer)[-1].response if stream else answer
+    assert (response.id, response.output_text) == ("resp_1", SAYS_NO)
     method, target, _ = replay.requests[0]
     found, endpoint, _ = find(method, target)
     assert (found, endpoint.name, endpoint.streams) == (API, "responses_get", "by_query")
@@ -117,6 +117,15 @@ async def test_the_helper_that_adds_a_stream_up_takes_its_end(replay, after):
         {11: "Hello ", 17: "Hello you"}.get(after, "")
     )
     assert events[-1].response.output_text == ""
+
+
+def test_a_stream_that_was_taken_up_later_is_ended_by_the_id_that_was_asked_for(replay):
+    request = asked("openai_responses", "responses_get", streaming=True, target="/v1/responses/resp_1?starting_after=9")
+    ending = API.ending(request, outcome=outcome(sequence=11, sent=2), reason="blocked", message=SAYS_NO)
+    replay.streams(b"".join(RESPONSES[10:12]) + ending, "text/event-stream")
+    events = list(client(replay).responses.retrieve("resp_1", stream=True, starting_after=9))
+    assert [event.sequence_number for event in events] == [10, 11, 12]
+    assert events[-1].response.id == "resp_1"
 
 
 def test_an_ending_tells_the_usage_that_is_known():

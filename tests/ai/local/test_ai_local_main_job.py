@@ -49,6 +49,23 @@ def test_an_annotated_pods_next_request_goes_to_another_model_and_nothing_is_res
     assert scene.seen()[-1]["model"] == "llama3"
 
 
+def test_a_connection_that_is_older_than_the_gateway_comes_back_through_it_on_request(scene):
+    chat = scene.chat()
+    chat.ask("before")
+    scene.pods.annotate("client", ai="true", ai_model="gemma2:2b")
+    assert chat.ask("still direct")["status"] == 200
+    assert scene.seen()[-1]["model"] == "llama3"
+    scene.pods.annotate("client", netflush="true")
+    time.sleep(2)
+    assert "ended 1 connections that were in clear" in scene.pods.log("client")
+    assert chat.ask("ended")["status"] == 0
+    assert chat.ask("through the gateway")["status"] == 200
+    assert scene.seen()[-1]["model"] == "gemma2:2b"
+    time.sleep(2)
+    assert chat.ask("and it stays")["status"] == 200
+    assert scene.pods.log("client").count("connections that were in clear") == 1
+
+
 def test_the_log_says_which_model_was_asked_for_and_which_was_asked(scene):
     scene.pods.annotate("client", ai="true", ai_model="gemma2:2b")
     scene.chat().ask("one two three")

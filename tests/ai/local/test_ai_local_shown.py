@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ai.local.scenes import Scene, words
+from ai.local.scenes import RULES, Scene, words
 
 pytestmark = pytest.mark.root
 
@@ -53,6 +53,10 @@ def test_one_that_is_not_right_is_refused_and_not_written(scene, local):
     done = local("config", "client", "-", text=words("here").replace("kind: words", "kind: wrods"))
     assert done.returncode == 2
     assert "rules[0].kind" in done.stderr
+    regex = f"{RULES}- {{name: x, kind: regex, lanes: [answer], patterns: ['(']}}\n"
+    done = local("config", "client", "-", text=regex)
+    assert done.returncode == 2
+    assert "rules[0].patterns[0]" in done.stderr
     assert scene.policy.read_text() == words("secret")
     assert local("config", "client", "-", "--remove", text="").returncode == 2
     assert local("config", "nobody").returncode == 1

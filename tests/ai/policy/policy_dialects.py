@@ -24,13 +24,14 @@ def lines(*events: object) -> bytes:
 
 @dataclass(frozen=True)
 class Api:
-    """`request(text, tool)` asks, `whole(text)` answers, `pieces(texts)` streams an answer, `call(tool)` calls a tool."""
+    """`request(text, tool)` asks, `whole(text)` answers, `pieces(texts)` streams an answer; `call(tool, arguments)` is an
+    answer too."""
 
     target: str
     request: Callable[[str, str], dict]
     whole: Callable[[str], dict]
     pieces: Callable[[list[str]], bytes]
-    call: Callable[[str], dict]
+    call: Callable[[str, dict], dict]
     limit: Callable[[dict], object]
     kind: str = "text/event-stream"
     model: str = "gpt-4"
@@ -54,8 +55,8 @@ def _chat_pieces(texts: list[str]) -> bytes:
     return sse(*({"id": "c", "model": "other", "choices": [chunk]} for chunk in chunks), done=True)
 
 
-def _chat_call(tool: str) -> dict:
-    call = {"id": "1", "type": "function", "function": {"name": tool, "arguments": "{}"}}
+def _chat_call(tool: str, arguments: dict) -> dict:
+    call = {"id": "1", "type": "function", "function": {"name": tool, "arguments": json.dumps(arguments)}}
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -152,9 +153,11 @@ APIS = {
         },
         whole=_response,
         pieces=_response_pieces,
-        call=lambda tool: {
+        call=lambda tool, arguments: {
             **_response(""),
-            "output": [{"type": "function_call", "id": "f", "call_id": "1", "name": tool, "arguments": "{}"}],
+            "output": [
+                {"type": "function_call", "id": "f", "call_id": "1", "name": tool, "arguments": json.dumps(arguments)}
+            ],
         },
         limit=lambda body: body["max_output_tokens"],
         stream={"stream": True},
@@ -169,7 +172,7 @@ APIS = {
         },
         whole=lambda text: _message({"type": "text", "text": text}),
         pieces=_messages_pieces,
-        call=lambda tool: _message({"type": "tool_use", "id": "1", "name": tool, "input": {}}),
+        call=lambda tool, arguments: _message({"type": "tool_use", "id": "1", "name": tool, "input": arguments}),
         limit=lambda body: body["max_tokens"],
         stream={"stream": True},
     ),
@@ -183,7 +186,7 @@ APIS = {
         },
         whole=lambda text: _candidate({"text": text}),
         pieces=_gemini_pieces,
-        call=lambda tool: _candidate({"functionCall": {"name": tool, "args": {}}}),
+        call=lambda tool, arguments: _candidate({"functionCall": {"name": tool, "args": arguments}}),
         limit=lambda body: body["generationConfig"]["maxOutputTokens"],
     ),
     "ollama": Api(
@@ -198,8 +201,8 @@ APIS = {
         pieces=lambda texts: lines(
             *(_ollama({"content": text}, done=False) for text in texts), _ollama({"content": ""}, done=True)
         ),
-        call=lambda tool: _ollama(
-            {"content": "", "tool_calls": [{"function": {"name": tool, "arguments": {}}}]}, done=True
+        call=lambda tool, arguments: _ollama(
+            {"content": "", "tool_calls": [{"function": {"name": tool, "arguments": arguments}}]}, done=True
         ),
         limit=lambda body: body["options"]["num_predict"],
         kind="application/x-ndjson",

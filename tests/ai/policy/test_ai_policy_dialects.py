@@ -171,11 +171,37 @@ def test_a_stream_is_denied_with_a_valid_end(api):
 
 def test_a_call_of_a_denied_tool_ends_the_answer(api):
     trial = scene("kind: tools, name: t, tools: [shell], request: pass")
-    reply = answered(api, asks(api, trial), json.dumps(api.call("shell")).encode(), stream=False)
+    reply = answered(api, asks(api, trial), json.dumps(api.call("shell", {})).encode(), stream=False)
     assert (reply.status, trial.call.blocked) == (403, "tool_denied")
     decision = asks(api, trial)
-    body = json.dumps(api.call("other")).encode()
+    body = json.dumps(api.call("other", {})).encode()
     assert answered(api, decision, body, stream=False) == body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ({"query": "select 1", "database": "test-1"}, True),
+        ({"query": "select dropped", "database": "demo"}, True),
+        ({"query": "DROP table a", "database": "test-1"}, False),
+        ({"query": "select 1", "database": "live"}, False),
+        ({"query": "select 1"}, False),
+    ],
+)
+def test_a_call_of_a_tool_is_held_to_conditions(api, arguments, allowed):
+    trial = scene(
+        "kind: tools, name: sql, tools: [run_sql], action: allow, arguments: [{path: query, deny: '(?i)\\bdrop\\b'}, "
+        "{path: database, allow: ^test}, {path: database, allow: ^demo}]",
+        "kind: tools, name: rest, tools: ['*']",
+    )
+    decision = asks(api, trial, tool="run_sql")
+    assert decision.body is None
+    body = json.dumps(api.call("run_sql", arguments)).encode()
+    out = answered(api, decision, body, stream=False)
+    if allowed:
+        assert out == body
+    else:
+        assert (out.status, trial.call.rule, trial.call.blocked) == (403, "sql", "tool_denied")
 
 
 def test_a_server_that_does_not_stream_though_asked_to_does_not_get_past_the_rules(api):

@@ -102,6 +102,15 @@ def test_a_refusal_after_a_reservation_gives_it_back():
     assert [count.made for count in scene.ledger.counts() if count.rule == "r"] in ([], [0])
 
 
+def test_uploads_are_decided_on_before_their_data_has_come():
+    scene = Scene("version: 1\nrules: [{kind: endpoints, name: e, endpoints: [manage]}]")
+    blob = scene.request("POST", "/api/blobs/sha256:ab", b"")
+    assert blob.endpoint in scene.engine.by_head
+    assert scene.engine.decide(blob).reply.status == 403
+    for method, target in (("POST", "/api/chat"), ("POST", "/v1/messages"), ("DELETE", "/api/delete")):
+        assert scene.request(method, target).endpoint not in scene.engine.by_head
+
+
 def test_too_large_a_body():
     scene = Scene("version: 1\nbodyLimit: 1KiB")
     assert scene.engine.body_limit == 1024
@@ -171,3 +180,15 @@ def test_an_exhausted_rate_says_when_to_come_back():
     scene.chat(BODY)
     headers = dict(scene.chat(BODY).reply.headers)
     assert 1 <= int(headers["retry-after"]) <= 61
+
+
+def test_the_model_of_the_annotation_is_held_to_the_policy():
+    rules = (
+        "- {kind: model, name: ours, match: 'llama*', allow: true}\n- {kind: model, name: no, match: '*', deny: true}"
+    )
+    assert (
+        Scene(f"version: 1\nrules:\n{rules}", model="llama3").chat({"model": "llama2"}).body == b'{"model": "llama3"}'
+    )
+    scene = Scene(f"version: 1\nrules:\n{rules}", model="other")
+    assert scene.chat({"model": "llama2"}).reply.status == 403
+    assert (scene.call.rule, scene.call.blocked) == ("no", "model_denied")

@@ -16,6 +16,6 @@ def plays() -> Iterator[object]:
             yield pytest.param(text, id=f"{path.stem}: {name}")
 
 
-@pytest.mark.parametrize("text", plays())
+@pytest.mark.parametrize("text", list(plays()))
 def test_play(text):
     play(text)

@@ -86,7 +86,7 @@ def written(value: object, separators: tuple[str, str], *, ascii_only: bool) -> 
 
 
 @pytest.mark.parametrize("scene", [empty, idle], ids=["no rules", "idle rules"])
-@cases(500)
+@cases(2000)
 @given(value=objects | requests, target=targets, separators=spaces, ascii_only=st.booleans())
 def test_without_a_rule_that_acts_the_bytes_stay(scene, value, target, separators, ascii_only):
     decision = scene.decide("POST", target, written(value, separators, ascii_only=ascii_only))
@@ -94,21 +94,21 @@ def test_without_a_rule_that_acts_the_bytes_stay(scene, value, target, separator
     assert (decision.body, decision.target) == (None, None)
 
 
-@cases(500)
+@cases(2000)
 @given(body=st.binary(max_size=200), target=targets)
 def test_without_rules_any_bytes_pass(body, target):
     decision = empty.decide("POST", target, body)
     assert (decision.reply, decision.body, decision.target) == (None, None, None)
 
 
-@cases(500)
+@cases(2000)
 @given(body=st.binary(max_size=200) | objects.map(json.dumps), target=targets)
 def test_with_rules_any_bytes_are_decided_on(body, target):
     decision = busy.decide("POST", target, body)
     assert decision.reply is None or decision.reply.status in {400, 403}
 
 
-@cases(500)
+@cases(2000)
 @given(value=requests, separators=spaces, ascii_only=st.booleans())
 def test_only_what_rules_are_about_changes(value, separators, ascii_only):
     decision = busy.decide("POST", "/v1/chat/completions", written(value, separators, ascii_only=ascii_only))

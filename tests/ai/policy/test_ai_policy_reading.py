@@ -34,11 +34,11 @@ ERRORS = [
     ),
     (
         "version: 1\nrules: [{kind: model, name: a, match: x, regex: y, to: z}]",
-        "rules[0]: it takes one of match and regex, and both are there",
+        "rules[0]: it takes one of match and regex, and there are match and regex",
     ),
     (
         "version: 1\nrules: [{kind: model, name: a, match: x}]",
-        "rules[0]: it takes one of to and deny, and there is neither",
+        "rules[0]: it takes one of to, deny and allow, and there is none of them",
     ),
     ("version: 1\nrules: [{kind: size, name: a}]", "rules[0]: it takes maxBytes or maxMessages"),
     (

@@ -12,6 +12,7 @@ from kube_gateway.ai.policy.compile import Snapshot
 from kube_gateway.ai.policy.explain import explain, named
 from kube_gateway.ai.policy.lint import lint
 from kube_gateway.ai.policy.read import PolicyError, read_policy
+from kube_gateway.ai.policy.tool_rules import ascii_boundaries
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -67,6 +68,13 @@ REMARKS = {
         [
             "rules[0].words[2]: 'Ban' is there already, as words[1]",
             "rules[0].words[0]: 'banana' has 'ban' (words[1]) in it, which is enough to match",
+        ],
+    ),
+    "numbers that mean little": (
+        "- {kind: size, name: a, maxBytes: 65MiB}\n- {kind: budget, name: b, tokens: 1000, window: 1d}",
+        [
+            "rules[0].maxBytes: never acts: bodyLimit refuses bodies beyond 64MiB before",
+            "rules[1].reserve: a call without a limit of its own reserves 4096 of 1000 tokens: all there is",
         ],
     ),
     "a slow pattern": (
@@ -138,3 +146,18 @@ def test_the_way_of_a_name(model, sentence, denied):
     snapshot = Snapshot(installed, model="", served=endpoints())
     way = named(snapshot, model)
     assert (way.sentence, way.denied) == (sentence, denied)
+
+
+@pytest.mark.parametrize(
+    ("regex", "native"),
+    [
+        (r"(?i)\bdrop\b", r"(?i)(?-u:\b)drop(?-u:\b)"),
+        (r"\\b\B", r"\\b(?-u:\B)"),
+        (r"[\]b]\b{start}x", r"[\]b](?-u:\b{start})x"),
+        (r"\d\w\\", r"\d\w\\"),
+    ],
+)
+def test_word_boundaries_in_arguments_of_tools_are_ascii_ones(regex, native):
+    assert ascii_boundaries(regex) == native
+    rule = f"{{kind: tools, name: a, tools: [x], action: allow, arguments: [{{path: q, deny: '{regex}'}}]}}"
+    Snapshot(read_policy(f"version: 1\nrules: [{rule}]"), model="", served=endpoints())

@@ -70,6 +70,7 @@ impl Array {
                 self.place = Place::Between;
                 Some(Piece::Other(buffer.take(buffer.done + blank + 1)))
             }
+            Some(_) if blank > 0 => Some(Piece::Other(buffer.take(buffer.done + blank))),
             Some(_) => {
                 self.place = Place::Other(Whole::default());
                 self.next(buffer, parts, longest)

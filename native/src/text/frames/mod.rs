@@ -15,6 +15,9 @@ use lines::Lines;
 use sse::Sse;
 use whole::Whole;
 
+/// May be at the beginning of a stream, where it means nothing.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// How events follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Buffer, Parts, Piece};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use super::{BYTE_ORDER_MARK, Buffer, Parts, Piece};
 
 #[derive(Debug, Default)]
 pub(super) struct Sse {

@@ -37,13 +37,37 @@ def call_of(
     rule: RuleBase | None = None,
 ) -> Call:
     """Return the account of a call, and settle what it had reserved. `facts` are the native core's, or a refusal's."""
-    request = exchange.request
     refused = "seconds" not in facts
     usage = None if refused else _usage(exchange, outcome, facts)
     exchange.settle(Tokens(input=usage.input, output=usage.output) if usage is not None else Tokens())
+    return msgspec.structs.replace(
+        _asked(exchange, told),
+        duration=facts.get("seconds", time.monotonic() - exchange.began),
+        response_model=outcome.model or "",
+        response_id=outcome.captured.get("id", ""),
+        status=facts.get("status", 0),
+        request_bytes=facts.get("request_bytes", len(exchange.request.body)),
+        response_bytes=facts.get("response_bytes", 0),
+        first_byte=facts.get("seconds_to_first_byte"),
+        overhead=facts.get("overhead_seconds", 0.0),
+        events=outcome.events,
+        usage=usage,
+        finish=outcome.finish,
+        blocked=blocked,
+        rule=rule.name if rule is not None else "",
+        cut=outcome.cut,
+        failed=outcome.failed or bool(facts.get("upstream_failed")),
+        client_gone=bool(facts.get("client_gone")),
+        texts=_texts(exchange, outcome) if told.texts else (),
+    )
+
+
+def _asked(exchange: Exchange, told: Told) -> Call:
+    """Return what is known of a call without its answer."""
+    request = exchange.request
     return Call(
         started=exchange.started,
-        duration=facts.get("seconds", time.monotonic() - exchange.began),
+        duration=0.0,
         dialect=exchange.dialect.name,
         provider=exchange.dialect.provider,
         endpoint=exchange.endpoint.name,
@@ -55,30 +79,14 @@ def call_of(
         connection=request.connection,
         requested_model=exchange.requested_model,
         model=exchange.model,
-        response_model=outcome.model or "",
-        response_id=outcome.captured.get("id", ""),
         streaming=exchange.streaming,
-        status=facts.get("status", 0),
-        request_bytes=facts.get("request_bytes", len(request.body)),
-        response_bytes=facts.get("response_bytes", 0),
-        first_byte=facts.get("seconds_to_first_byte"),
-        overhead=facts.get("overhead_seconds", 0.0),
-        events=outcome.events,
-        usage=usage,
         most_output=exchange.most_output,
-        finish=outcome.finish,
-        blocked=blocked,
-        rule=rule.name if rule is not None else "",
-        cut=outcome.cut,
-        failed=outcome.failed or bool(facts.get("upstream_failed")),
-        client_gone=bool(facts.get("client_gone")),
         edits=tuple(exchange.edits),
         matches=dict(exchange.matches),
         shadow_matches=dict(exchange.shadow),
         hook_failures=dict(exchange.hook_failures),
         policy_revision=told.revision,
         policy_hash=told.name,
-        texts=_texts(exchange, outcome) if told.texts else (),
     )
 
 

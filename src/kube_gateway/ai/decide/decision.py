@@ -114,6 +114,8 @@ class Decision:
         rule: RuleBase | None = None
         if outcome.denied is not None:
             rule, blocked = self._denied(outcome)
+            if rule is not None and rule.name not in outcome.matches:
+                exchange.fired(rule)
         call = call_of(exchange, self._told, outcome=outcome, facts=facts, blocked=blocked, rule=rule)
         self._told.meters.ended(call)
         self._log(outcome, rule)

@@ -15,27 +15,37 @@ from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.dialect import Operation
 from kube_gateway.ai.policy.compile import Snapshot
 from kube_gateway.ai.policy.renaming import Renaming, walk
+from kube_gateway.ai.policy.selection import MODEL_IS_USED
 
 _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings", "count_tokens", "models"})
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
 
 
-def read_model(exchange: Exchange, *, needed: bool) -> None:
-    """Note which model is asked for. Raises `Refused` where the target hides it, and a rule `needed` to know."""
+def read_model(exchange: Exchange) -> None:
+    """Note which model is asked for."""
     found = _in_target(exchange)
     if found is not None:
         exchange.requested_model = unquote(found[1]["model"])
-    elif exchange.endpoint.request.model_in_target and needed:
-        raise Refused(None, "not_understood", message="the model in the path cannot be told")
     elif (hit := exchange.last("model")) is not None:
         exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
     exchange.model = exchange.requested_model
 
 
+def check_model(exchange: Exchange, *, needed: bool) -> None:
+    """Raise `Refused` where the target hides the model, and a rule `needed` to know."""
+    if needed and exchange.endpoint.request.model_in_target and _in_target(exchange) is None:
+        raise Refused(None, "not_understood", message="the model in the path cannot be told")
+
+
 def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     """Rename the model. Raises `Refused` for one that is denied."""
     renamings = snapshot.renamings(index)
-    if not exchange.requested_model or not (renamings or snapshot.model):
+    if not (renamings or snapshot.model):
+        return
+    if not exchange.requested_model:
+        # Some servers have one that they take then.
+        if exchange.endpoint.operation in MODEL_IS_USED:
+            _check_denied(exchange, renamings, "")
         return
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)
     new_names = {exchange.requested_model: exchange.model}
@@ -59,17 +69,17 @@ def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, 
     by = ""
     echo = True
     if exchange.endpoint.operation not in _RENAMED:
-        renamings = tuple(one for one in renamings if one.rule.deny)
+        renamings = tuple(one for one in renamings if one.rule.to is None)
     for step in walk(renamings, asked):
         rule = step.rule
         exchange.fired(rule)
-        if rule.mode == "shadow":
+        if rule.mode == "shadow" or rule.allow:
             continue
         if rule.deny:
             raise Refused(rule, "model_denied")
         name, by, echo = step.name, f"rule {rule.name}", rule.echo == "requested"
     if snapshot.model and name != snapshot.model and exchange.endpoint.operation in _ANNOTATED:
-        _check_annotated(exchange, renamings, snapshot.model)
+        _check_denied(exchange, renamings, snapshot.model)
         name, by, echo = snapshot.model, "annotation ai-model", True
     if name != asked:
         exchange.remarks.append(f"model {shown(asked)} -> {shown(name)} ({by})")
@@ -78,11 +88,12 @@ def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, 
     return name
 
 
-def _check_annotated(exchange: Exchange, renamings: tuple[Renaming, ...], model: str) -> None:
-    for renaming in renamings:
-        if renaming.rule.deny and renaming.rule.mode == "enforce" and renaming.applies(model):
-            exchange.fired(renaming.rule)
-            raise Refused(renaming.rule, "model_denied")
+def _check_denied(exchange: Exchange, renamings: tuple[Renaming, ...], model: str) -> None:
+    """Raise `Refused` if the first rule that denies or allows a name denies it."""
+    for step in walk((one for one in renamings if one.rule.to is None), model):
+        if step.rule.deny and step.rule.mode == "enforce":
+            exchange.fired(step.rule)
+            raise Refused(step.rule, "model_denied")
 
 
 def _rewrite_target(exchange: Exchange) -> None:

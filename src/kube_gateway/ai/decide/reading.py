@@ -10,37 +10,58 @@ from kube_gateway.ai.decide.wanted import Places
 from kube_gateway.ai.policy.selection import Selection
 
 _OBJECT = re.compile(rb"[ \t\r\n]*\{")
+_STREAM = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*(true|false)')
 _CHOICES = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
-def read_body(exchange: Exchange, places: Places, *, blocks: bool) -> None:
-    """Look through the body, where something is looked for. Raises `Refused` for no JSON, if it `blocks`."""
+def read_body(exchange: Exchange, places: Places) -> str | None:
+    """Look through the body, where something is looked for. Returns what is wrong with a body that cannot be read."""
     if not exchange.request.body or not places.wanted:
-        return
+        return None
+    if _OBJECT.match(exchange.request.body) is None:
+        return "not a JSON object"
     try:
-        if _OBJECT.match(exchange.request.body) is None:
-            raise ValueError("not a JSON object")
         exchange.read(places)
     except ValueError as error:
-        if blocks:
-            raise Refused(None, "not_understood", message=f"the request cannot be checked: {error}") from None
-        exchange.remarks.append(f"no rule was applied to the body: {error}")
+        return str(error)
+    return None
+
+
+def check_body(exchange: Exchange, wrong: str | None, *, blocks: bool) -> None:
+    """Raise `Refused` for a body that cannot be read, if it `blocks`."""
+    if wrong is None:
+        return
+    if blocks:
+        raise Refused(None, "not_understood", message=f"the request cannot be checked: {wrong}")
+    exchange.remarks.append(f"no rule was applied to the body: {wrong}")
 
 
 def read_stream(exchange: Exchange) -> None:
-    """Note what kind of answer the client waits for."""
+    """Note what kind of answer the client waits for; of a body that could not be read, as far as it can be told.
+
+    It comes before everything that may refuse, as a refusal has to have the form that the client waits for.
+    """
     endpoint = exchange.endpoint
     if endpoint.streams == "by_query":
         exchange.streaming = parse_qs(exchange.query).get("stream", [""])[-1].lower() == "true"
     elif endpoint.streams == "by_body":
-        hit = exchange.last("stream")
-        absent = hit is None or hit.kind == "null"
-        exchange.streaming = endpoint.request.streams_by_default if absent or hit is None else hit.kind == "true"
+        asked = _asks_for_stream(exchange)
+        exchange.streaming = endpoint.request.streams_by_default if asked is None else asked
     usage = exchange.last("usage")
     exchange.wants_usage = usage is not None and usage.kind == "true"
     choices = exchange.last("choices")
     if choices is not None and _CHOICES.fullmatch(choices.text):
         exchange.choices = min(max(int(choices.text), 1), 128)
+
+
+def _asks_for_stream(exchange: Exchange) -> bool | None:
+    hit = exchange.last("stream")
+    if hit is not None:
+        return None if hit.kind == "null" else hit.kind == "true"
+    if exchange.document is not None:
+        return None
+    found = _STREAM.search(exchange.request.body)
+    return None if found is None else found[1] == b"true"
 
 
 def check_token_ids(exchange: Exchange, selection: Selection, *, blocks: bool) -> None:

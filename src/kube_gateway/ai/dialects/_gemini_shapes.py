@@ -125,6 +125,7 @@ STREAM = ResponseShape(
         Lane(name="reasoning", path=f"{_PART}.text", when=(_THOUGHT,), key=_KEY),
         Lane(name="output", path=_REPEATED, key=_KEY, complete=True, copy=True),
         Lane(name="tool_arguments", path=f"{_PART}.functionCall.args", key=_KEY, deep=True, complete=True),
+        Lane(name="tool_arguments", path=f"{_PART}.functionCall.partialArgs[].stringValue", key=_KEY, complete=True),
         Lane(name="tool_arguments", path=f"{_PART}.executableCode.code", key=_KEY, complete=True),
         Lane(name="tool", path=f"{_PART}.codeExecutionResult.output", key=_KEY, complete=True),
     ),

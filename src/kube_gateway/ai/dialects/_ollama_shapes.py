@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kube_gateway.ai.dialect import Endpoint
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
@@ -83,6 +85,7 @@ _GENERATE_ANSWER = ResponseShape(
     error=_FAILED,
 )
 
+_BLOB = "/api/blobs/[^/]+"
 _NOTHING = ResponseShape(error=_FAILED)
 _NAMED = RequestShape(model="model")
 
@@ -126,14 +129,25 @@ def _look(name: str, *, method: str = "GET", request: RequestShape | None = None
 
 
 def _manage(name: str, *, method: str = "POST", path: str | None = None, model: str | None = "model") -> Endpoint:
+    """Return what changes the server, with one answer."""
     return Endpoint(
         name=name,
         operation="manage",
         method=method,
         pattern=path or f"/api/{name}",
-        request=RequestShape(model=model, stream="stream", streams_by_default=True),
+        request=RequestShape(model=model),
         response=_NOTHING,
+        streams="never",
+    )
+
+
+def _transfer(name: str) -> Endpoint:
+    """Return what changes the server and tells how far it is, a line at a time."""
+    return replace(
+        _manage(name),
+        request=RequestShape(model="model", stream="stream", streams_by_default=True),
         stream=_NOTHING,
+        streams="by_body",
         stream_type="application/x-ndjson",
         json_framing="ndjson",
     )
@@ -152,11 +166,11 @@ ENDPOINTS = (
     _look("ps"),
     _look("version"),
     _look("show", method="POST", request=_NAMED),
-    _manage("pull"),
-    _manage("push"),
-    _manage("create"),
+    _transfer("pull"),
+    _transfer("push"),
+    _transfer("create"),
     _manage("copy", model="source"),
     _manage("delete", method="DELETE"),
-    _manage("blobs", path="/api/blobs/[^/]+"),
-    _manage("blobs_exist", method="HEAD", path="/api/blobs/[^/]+"),
+    _manage("blobs", path=_BLOB, model=None),
+    _manage("blobs_exist", method="HEAD", path=_BLOB, model=None),
 )

@@ -197,7 +197,6 @@ def _ends() -> tuple[End, ...]:
             for _, kind, key, _ in _PIECES
             if key
         ),
-        End(when=(_of_type("type", "response.audio.transcript.done"),), key=()),
         End(when=(_of_type("type", "response.output_item.done"),), key=_ITEM),
         End(when=(_of_type("type", *closed),)),
     )
@@ -219,7 +218,14 @@ STREAM = ResponseShape(
         ToolCall(
             name="item.name",
             arguments="item.arguments",
-            when=(_of_type("type", "response.output_item.done"),),
+            when=(_of_type("type", "response.output_item.done"), _not_of_type("item.type", _CUSTOM)),
+            key=_ITEM,
+            copy=True,
+        ),
+        ToolCall(
+            name="item.name",
+            arguments="item.input",
+            when=(_of_type("type", "response.output_item.done"), _of_type("item.type", _CUSTOM)),
             key=_ITEM,
             copy=True,
         ),

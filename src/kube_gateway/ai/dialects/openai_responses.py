@@ -11,6 +11,7 @@ Its `output` is empty: the gateway has not kept what went out, and the client ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -21,7 +22,8 @@ from kube_gateway.ai.dialects._openai_responses_shapes import REQUEST, RESPONSE,
 from kube_gateway.ai.shape import RequestShape, ResponseShape
 
 _RESPONSES = "/responses"
-_ONE = "/responses/resp_[^/]+"
+_ID = "resp_[^/?]+"
+_ONE = f"{_RESPONSES}/{_ID}"
 
 CREATE = Endpoint(
     name="responses",
@@ -68,14 +70,14 @@ class OpenAIResponses(_openai.OpenAI):
         """Return a response with one message that says `text`."""
         if asked.endpoint.operation != "chat":
             return self.error(asked, status=403, reason="blocked", message=text)
-        head = _head(asked, identity=_wire.identifier("resp_"), created=_wire.now())
+        head = _head(asked, identity=_asked_for(asked) or _wire.identifier("resp_"), created=_wire.now())
         if asked.streaming:
             return _wire.streamed(_numbered(_say(head, text=text), first=0))
         return _wire.whole(_completed(head, item=_message(text)))
 
     def ending(self, asked: Asked, *, outcome: Outcome, reason: Ending, message: str) -> bytes:
         """Return `response.incomplete`."""
-        identity = outcome.captured.get("id")
+        identity = outcome.captured.get("id") or _asked_for(asked)
         created = _wire.number(outcome.captured.get("created"), otherwise=_wire.now())
         head = _head(asked, identity=identity or _wire.identifier("resp_"), created=created)
         limited = reason == "length"
@@ -91,6 +93,12 @@ class OpenAIResponses(_openai.OpenAI):
             events.insert(0, ("response.created", {"response": head}))
         first = 0 if outcome.sequence is None else outcome.sequence + 1
         return b"".join(_numbered(events, first=first))
+
+
+def _asked_for(asked: Asked) -> str | None:
+    """Return the id of the response that a request fetches; its stream may begin after `response.created`."""
+    found = re.search(f"{_RESPONSES}/({_ID})", asked.target)
+    return found[1] if found else None
 
 
 _Event = tuple[str, dict[str, object]]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
 
 from kube_gateway.ai.budget import Exhausted, Limit, Reservation, Tokens
 from kube_gateway.ai.meters.names import countable
 from kube_gateway.ai.meters.windows import Part, Window
-from kube_gateway.model.ai_report import MOST_BUDGETS, MOST_MODELS, OTHER_MODELS, BudgetCount
+from kube_gateway.model.ai_report import LARGEST_BUDGETS, MOST_MODELS, OTHER_MODELS, BudgetCount
 
 _PARTS_REPORTED = 12
 
@@ -77,7 +79,7 @@ class Ledger:
                 else:
                     self._forget(key)
         found.sort(key=lambda count: count.used + count.reserved + count.made, reverse=True)
-        return tuple(found[:MOST_BUDGETS])
+        return tuple(_within(found, LARGEST_BUDGETS))
 
     def _key(self, limit: Limit, model: str) -> _Key:
         if limit.per == "pod":
@@ -147,6 +149,15 @@ def _least(limit: Limit, estimate: Tokens) -> int:
 
 def _counted(limit: Limit, used: Tokens) -> int:
     return {"total": used.input + used.output, "input": used.input, "output": used.output}[limit.counts]
+
+
+def _within(counts: Iterable[BudgetCount], most: int) -> Iterator[BudgetCount]:
+    """The first of them that fit into `most` bytes of JSON."""
+    for count in counts:
+        most -= len(msgspec.json.encode(count)) + 1
+        if most < 0:
+            return
+        yield count
 
 
 def _count(key: _Key, window: Window, limit: Limit | None) -> BudgetCount:

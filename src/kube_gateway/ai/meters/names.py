@@ -8,8 +8,8 @@ _LONGEST = 128
 
 
 def countable(name: str) -> str:
-    """Return the name, cut to 128 characters, and without what is no text (half of a surrogate pair has no UTF-8)."""
-    return writable(name[:_LONGEST])
+    """Return the name, cut to 128 characters, and with `?` for what cannot be printed, or has no UTF-8."""
+    return "".join(one if one.isprintable() else "?" for one in name[:_LONGEST])
 
 
 def writable(text: str) -> str:

@@ -58,6 +58,8 @@ def named(snapshot: Snapshot, model: str) -> Way:
         elif step.rule.deny:
             parts.append(f"rule {step.rule.name} refuses it{scope}")
             return Way(name=name, sentence=f"{model}: {', '.join(parts)}", denied=not scope)
+        elif step.rule.allow:
+            parts.append(f"rule {step.rule.name} allows it{scope}")
         else:
             name = step.name
             parts.append(f"rule {step.rule.name} sends it to {name}{scope}")

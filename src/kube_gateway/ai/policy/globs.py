@@ -7,9 +7,6 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-MOST_CHARACTERS = 1024
-"""Longer names match nothing: they come from clients, and none that is meant is as long."""
-
 
 @lru_cache(maxsize=4096)
 def _compiled(glob: str) -> re.Pattern[str]:
@@ -18,7 +15,8 @@ def _compiled(glob: str) -> re.Pattern[str]:
 
 def matches(glob: str, name: str) -> bool:
     """Return whether `glob` is about `name`."""
-    return len(name) <= MOST_CHARACTERS and _compiled(glob).match(name) is not None
+    # However long a name is: what fnmatch makes of a glob never goes back behind a star.
+    return _compiled(glob).match(name) is not None
 
 
 def matches_any(globs: Iterable[str], name: str) -> bool:
@@ -37,16 +35,34 @@ def _regex(glob: str) -> str:
     position = 0
     while position < len(glob):
         character = glob[position]
-        end = glob.find("]", position + 2)
+        negated = glob[position + 1 : position + 2] == "!"
+        end = glob.find("]", position + 2 + negated)
         if character == "[" and end > 0:
-            inner = glob[position + 1 : end]
-            negated = inner.startswith("!")
-            inner = "".join(
-                one if one == "-" else f"\\{one}" if one in "\\^[]&~" else one for one in inner.removeprefix("!")
-            )
-            parts.append(f"[{'^' if negated else ''}{inner}]")
+            parts.append(_class(glob[position + 1 + negated : end], negated=negated))
             position = end + 1
             continue
         parts.append({"*": ".*", "?": "."}.get(character, re.escape(character)))
         position += 1
     return "".join(parts)
+
+
+def _class(inner: str, *, negated: bool) -> str:
+    """Return a class of characters. As with fnmatch, a range from a later to an earlier character holds nothing."""
+    parts: list[str] = []
+    position = 0
+    while position < len(inner):
+        if inner[position + 1 : position + 2] == "-" and position + 2 < len(inner):
+            first, last = inner[position], inner[position + 2]
+            if first <= last:
+                parts.append(f"{_escaped(first)}-{_escaped(last)}")
+            position += 3
+        else:
+            parts.append(_escaped(inner[position]))
+            position += 1
+    if not parts:
+        return "." if negated else r"[^\s\S]"
+    return f"[{'^' if negated else ''}{''.join(parts)}]"
+
+
+def _escaped(character: str) -> str:
+    return f"\\{character}" if character in "\\^[]&~-" else character

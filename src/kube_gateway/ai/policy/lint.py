@@ -11,14 +11,18 @@ from kube_gateway.ai.dialect import Dialect, Endpoint
 from kube_gateway.ai.policy.compile import names
 from kube_gateway.ai.policy.globs import matches
 from kube_gateway.ai.policy.patterns import checked, reason_of
+from kube_gateway.ai.policy.quantities import size_of
 from kube_gateway.ai.policy.rules import (
+    BudgetRule,
     DetectRule,
     EndpointsRule,
     LimitRule,
     ModelRule,
+    RateRule,
     RegexRule,
     ReplaceRule,
     Rule,
+    SizeRule,
     TextRule,
     ToolsRule,
     WordsRule,
@@ -52,6 +56,7 @@ def lint(policy: Policy, *, served: _Served) -> list[Remark]:
             remarks += _slow(rule, at=at)
         if isinstance(rule, WordsRule):
             remarks += _words(rule, at=at)
+        remarks += _numbers(rule, policy, at=at)
     return [*remarks, *_whole(policy)]
 
 
@@ -155,6 +160,25 @@ def _slow(rule: TextRule, *, at: str) -> Iterator[Remark]:
         yield Remark(at=at, rule=rule.name, message=reason_of(warning))
     if len(warnings) > _MOST_OF_A_KIND:
         yield Remark(at=at, rule=rule.name, message=f"and {len(warnings) - _MOST_OF_A_KIND} more like that")
+
+
+def _numbers(rule: Rule, policy: Policy, *, at: str) -> Iterator[Remark]:
+    if (
+        isinstance(rule, SizeRule)
+        and rule.max_bytes is not None
+        and size_of(rule.max_bytes) > size_of(policy.body_limit)
+    ):
+        said = f"never acts: bodyLimit refuses bodies beyond {policy.body_limit} before"
+        yield Remark(at=f"{at}.maxBytes", rule=rule.name, message=said, hint="raise bodyLimit")
+    if not isinstance(rule, BudgetRule | RateRule) or rule.tokens is None or rule.counts == "input":
+        return
+    if rule.reserve >= rule.tokens:
+        yield Remark(
+            at=f"{at}.reserve",
+            rule=rule.name,
+            message=f"a call without a limit of its own reserves {rule.reserve} of {rule.tokens} tokens: all there is",
+            hint="one such call at a time can run; make it less",
+        )
 
 
 def _words(rule: WordsRule, *, at: str) -> Iterator[Remark]:

@@ -11,7 +11,7 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.ai.pattern import Pattern
-from kube_gateway.ai.policy.globs import MOST_CHARACTERS, matches
+from kube_gateway.ai.policy.globs import matches
 from kube_gateway.ai.policy.patterns import compiled, reason_of
 from kube_gateway.ai.policy.rules import ModelRule
 from kube_gateway.ai.policy.text import PolicyError
@@ -30,9 +30,10 @@ class Renaming(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether the rule is about a model of this name."""
         if self.rule.match is not None:
             return matches(self.rule.match, name)
-        if self.whole is None or not name or len(name) > MOST_CHARACTERS or _WHOLE in name:
+        if self.whole is None:
             return False
-        return self.whole.mask(name)[0] == _WHOLE
+        text, counts, _ = self.whole.mask(name)
+        return bool(counts) and text == _WHOLE
 
     def new_name(self, name: str) -> str:
         """Return the new name of a model that the rule is about."""
@@ -51,15 +52,16 @@ class Renamed(msgspec.Struct, frozen=True, kw_only=True):
 def walk(renamings: Iterable[Renaming], name: str) -> Iterator[Renamed]:
     """Yield the rules about a name, in the order that they are written, each on what the ones before have made of it.
 
-    It ends with one in force that denies it.
+    It ends with one in force that denies or allows it.
     """
     for renaming in renamings:
         if not renaming.applies(name):
             continue
-        if renaming.rule.mode == "enforce" and not renaming.rule.deny:
+        rule = renaming.rule
+        if rule.mode == "enforce" and rule.to is not None:
             name = renaming.new_name(name)
-        yield Renamed(rule=renaming.rule, name=name)
-        if renaming.rule.mode == "enforce" and renaming.rule.deny:
+        yield Renamed(rule=rule, name=name)
+        if rule.mode == "enforce" and rule.to is None:
             return
 
 

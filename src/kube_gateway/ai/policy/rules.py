@@ -6,7 +6,7 @@ thinks is worse than one that is refused.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -60,8 +60,6 @@ class RuleBase(Base, frozen=True, kw_only=True, tag_field="kind"):
     `mode: shadow`: the rule counts what it would have done, and changes nothing. `on_block`: instead of the policy's.
     """
 
-    request_side: ClassVar[bool] = True
-
     name: RuleName
     mode: Mode = "enforce"
     when: When = When()
@@ -69,7 +67,7 @@ class RuleBase(Base, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class ModelRule(RuleBase, frozen=True, kw_only=True, tag="model"):
-    """Renames the model that is asked for, or refuses it.
+    """Renames the model that is asked for, refuses it, or allows it: rules behind that one are not about it any more.
 
     `match` is a glob, `regex` a regular expression for the whole name, whose groups are `$1` or `${name}` in `to`. `echo`:
     which of both names the client finds in the answer.
@@ -79,11 +77,12 @@ class ModelRule(RuleBase, frozen=True, kw_only=True, tag="model"):
     regex: Text | None = None
     to: Text | None = None
     deny: bool = False
+    allow: bool = False
     echo: Literal["requested", "actual"] = "requested"
 
     def __post_init__(self) -> None:
         _one(match=self.match is not None, regex=self.regex is not None)
-        _one(to=self.to is not None, deny=self.deny)
+        _one(to=self.to is not None, deny=self.deny, allow=self.allow)
 
 
 class ReplaceRule(RuleBase, frozen=True, kw_only=True, tag="replace"):
@@ -275,10 +274,11 @@ def lanes_of(rule: TextRule) -> tuple[LaneName, ...]:
 
 
 def _one(**given: bool) -> None:
-    if sum(given.values()) != 1:
-        first, second = given
-        found = "both are there" if all(given.values()) else "there is neither"
-        raise ValueError(f"it takes one of `{first}` and `{second}`, and {found}")
+    there = [f"`{name}`" for name, is_there in given.items() if is_there]
+    if len(there) != 1:
+        *names, last = (f"`{name}`" for name in given)
+        found = f"there are {' and '.join(there)}" if there else "there is none of them"
+        raise ValueError(f"it takes one of {', '.join(names)} and {last}, and {found}")
 
 
 def _any(**given: bool) -> None:

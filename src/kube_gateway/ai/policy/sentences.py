@@ -71,6 +71,8 @@ def _model(rule: ModelRule) -> str:
     which = rule.match if rule.match is not None else f"/{rule.regex}/"
     if rule.deny:
         return f"refuses the model {which}"
+    if rule.allow:
+        return f"allows the model {which}; the rules behind this one are not about it"
     echo = "the name that it asked for" if rule.echo == "requested" else "the new name"
     return f"sends {which} to {rule.to}; the client finds {echo} in the answer"
 

@@ -7,6 +7,7 @@ what holds if none of them matched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -16,6 +17,9 @@ from kube_gateway.ai.policy.globs import native_regex
 from kube_gateway.ai.policy.rules import Argument, ToolsRule
 from kube_gateway.ai.policy.text import PolicyError
 from kube_gateway.ai.shape import ResponseShape
+
+_ESCAPED = re.compile(r"(?P<boundary>\\[bB](\{[a-z-]+\})?)|\\.|\[(?:[^\]\\]|\\.)*\]", re.DOTALL)
+"""What begins with a backslash, and whole classes of characters, in which there are no boundaries."""
 
 
 def native_tools(rules: Sequence[ToolsRule]) -> bytes:
@@ -34,7 +38,15 @@ def _native_rules(rule: ToolsRule) -> Iterator[dict[str, object]]:
 
 def _native_argument(argument: Argument) -> dict[str, object]:
     regex = argument.deny if argument.deny is not None else argument.allow
-    return {"path": argument.path, "regex": regex, "allow": argument.allow is not None}
+    return {"path": argument.path, "regex": ascii_boundaries(regex or ""), "allow": argument.allow is not None}
+
+
+def ascii_boundaries(regex: str) -> str:
+    """Return the regular expression with word boundaries about ASCII letters, as everywhere in policies.
+
+    The filter's engine, which is as fast on any text, knows no others.
+    """
+    return _ESCAPED.sub(lambda found: f"(?-u:{found[0]})" if found["boundary"] else found[0], regex)
 
 
 def check_tools(rule: ToolsRule, *, at: str) -> None:

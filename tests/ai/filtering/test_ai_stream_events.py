@@ -1,0 +1,352 @@
+"""What becomes of single events: which are added, which are left out, what goes with a changed text, and how it ends."""
+
+import json
+
+import pytest
+from wire import outcome, patterns, plan, run, sse, words
+
+from kube_gateway._native import FilterPlan
+from kube_gateway.ai.dialects import _anthropic_shapes, _gemini_shapes, _openai_chat_shapes, _openai_responses_shapes
+from kube_gateway.ai.dialects.ollama import DIALECT as OLLAMA
+from kube_gateway.ai.pattern import Pattern
+
+CHAT = _openai_chat_shapes.STREAM
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def said(text: str, *, index: int = 0, more: str = "", finish: str = "null") -> bytes:
+    delta = f'{{"index":{index},"delta":{{"content":{json.dumps(text)}}},"finish_reason":{finish}{more}}}'
+    return f'data: {{"id":"c","model":"real","choices":[{delta}]}}\n\n'.encode()
+
+
+def call(arguments: str, *, name: str = "", index: int = 0) -> bytes:
+    first = f'"id":"id-{index}","type":"function",' if name else ""
+    named = f'"name":{json.dumps(name)},' if name else ""
+    function = f'{{"index":{index},{first}"function":{{{named}"arguments":{json.dumps(arguments)}}}}}'
+    return f'data: {{"choices":[{{"index":0,"delta":{{"tool_calls":[{function}]}},"finish_reason":null}}]}}\n\n'.encode()
+
+
+def tools(*rules: dict[str, object]) -> FilterPlan:
+    return plan(CHAT, tools=json.dumps(rules).encode())
+
+
+def test_what_is_held_goes_out_in_a_copy_of_its_event_before_the_end():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    first = b'event: x\r\ndata: {"choices":[{"index":0,"delta":{"role":"assistant","content":"a ban"},"logprobs":[1]}]}\r\n\r\n'
+    assert filtering.feed(first) == first.replace(b"ban", b"").replace(b',"logprobs":[1]', b"")
+    copy = b'event: x\r\ndata: {"choices":[{"index":0,"delta":{"content":"ban"}}]}\r\n\r\n'
+    assert filtering.feed(STOP) == copy + STOP
+    assert filtering.feed(DONE) == DONE
+    seen = outcome(filtering)
+    assert (seen.events, seen.sent, seen.done, seen.open_keys, seen.ended_keys) == (3, 4, True, (), (("0",),))
+
+
+def test_what_is_held_is_appended_where_the_ending_event_has_text():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    assert filtering.feed(said("ban")) == said("")
+    assert filtering.feed(said("n", finish='"stop"')) == said("bann", finish='"stop"')
+
+
+def test_a_copy_has_no_text_of_others_and_no_reason_to_finish():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    both = (
+        '{"choices":[{"index":0,"delta":{"content":"ban"},"finish_reason":null},'
+        '{"index":1,"delta":{"content":"other"},"finish_reason":"length"}]}'
+    )
+    filtering.feed(f"data: {both}\n\n".encode())
+    [(_, copy), _] = sse(filtering.feed(STOP))
+    assert [choice["delta"].get("content") for choice in json.loads(copy)["choices"]] == ["ban", ""]
+    assert [choice["finish_reason"] for choice in json.loads(copy)["choices"]] == [None, None]
+
+
+def test_only_the_text_that_changes_changes_with_what_would_give_it_away():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    event = said("a banned x", more=',"logprobs":{"content":[{"token":"banned"}]},"x":1e400')
+    assert filtering.feed(event) == said("a *** x", more=',"x":1e400')
+    untouched = said("fine", more=',"logprobs":{"content":[{"token":"fine"}]}')
+    assert filtering.feed(untouched) == untouched
+
+
+def test_the_name_of_the_model_is_echoed():
+    filtering = plan(CHAT).start(framing="sse", model='my "own"')
+    assert filtering.feed(said("x")) == said("x").replace(b'"real"', b'"my \\"own\\""')
+    assert outcome(filtering).model == "real"
+    assert plan(CHAT).start(framing="sse", model="real").feed(said("x")) == said("x")
+
+
+USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+
+
+def test_usage_that_the_gateway_asked_for_is_counted_and_taken_out_again():
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}],"usage":null}\n\n'
+    filtering = plan(CHAT).start(framing="sse", strip_usage=True)
+    assert filtering.feed(event + STOP + USAGE + DONE) == event.replace(b',"usage":null', b"") + STOP + DONE
+    assert outcome(filtering).usage == {"input": 3, "output": 4}
+    asked = plan(CHAT).start(framing="sse")
+    assert asked.feed(event + STOP + USAGE + DONE) == event + STOP + USAGE + DONE
+
+
+def test_an_event_without_choices_that_is_no_usage_stays():
+    azure = b'data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}\n\n'
+    filtering = plan(CHAT).start(framing="sse", strip_usage=True)
+    assert filtering.feed(azure) == azure.replace(b',"usage":null', b"")
+
+
+def test_usage_of_every_event_counts_the_last():
+    filtering = plan(CHAT).start(framing="sse")
+    filtering.feed(USAGE + USAGE.replace(b":4", b":9"))
+    assert outcome(filtering).usage == {"input": 3, "output": 9}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_denial_sends_what_was_before_and_nothing_behind(size):
+    deny = patterns(Pattern(id="no", literal="secret", action="deny"), Pattern(id="m", literal="banned"))
+    filtering = plan(CHAT, mask=deny).start(framing="sse")
+    stream = said("a banned s") + said("ecre") + said("t behind") + said("more") + STOP + DONE
+    out = b"".join(filtering.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+    assert filtering.ended
+    assert "".join(json.loads(raw)["choices"][0]["delta"]["content"] for _, raw in sse(out)) == "a *** "
+    assert filtering.finish() == b""
+    seen = outcome(filtering)
+    assert (seen.denied, seen.matches, seen.open_keys) == ("no", {"no": 1, "m": 1}, (("0",),))
+
+
+def test_an_event_that_is_denied_from_its_first_text_on_is_not_sent():
+    deny = patterns(Pattern(id="no", literal="secret", action="deny"))
+    filtering = plan(CHAT, mask=deny).start(framing="sse")
+    assert filtering.feed(said("secret")) == b""
+    assert (outcome(filtering).events, outcome(filtering).sent) == (1, 0)
+
+
+def test_a_denial_in_an_event_that_finishes_leaves_the_finish_to_the_caller():
+    deny = patterns(Pattern(id="no", literal="secret", action="deny"))
+    filtering = plan(CHAT, mask=deny).start(framing="sse")
+    assert filtering.feed(said("a secret", finish='"stop"')) == said("a ")
+
+
+def test_shadow_patterns_are_counted_and_hold_nothing():
+    shadow = {"output": patterns(Pattern(id="s", literal="banned"), Pattern(id="d", literal="x", action="deny"))}
+    filtering = plan(CHAT, shadow=shadow).start(framing="sse")
+    for event in (said("ban"), said("ned \ud83d"), STOP, said("xx")):
+        assert filtering.feed(event) == event
+    assert outcome(filtering).shadow_matches == {"s": 1, "d": 1}
+    assert outcome(filtering).matches == {}
+
+
+def test_a_stream_is_cut_at_its_limit_with_what_is_held():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse", most_output=2)
+    assert filtering.feed(said("abcd")) == said("abcd")
+    assert filtering.feed(said("efb")) + filtering.feed(said("more")) == said("ef") + said("b")
+    assert filtering.ended
+    seen = outcome(filtering)
+    assert (seen.cut, seen.denied, seen.open_keys, seen.characters) == (True, None, (("0",),), {"output": 7})
+
+
+def test_usage_decides_about_the_limit_where_there_is_any():
+    filtering = plan(CHAT).start(framing="sse", most_output=10)
+    long = said("x" * 400)
+    with_usage = long.replace(b'"id":"c"', b'"usage":{"completion_tokens":9}')
+    assert filtering.feed(with_usage) == with_usage
+    assert not filtering.ended
+    filtering.feed(with_usage.replace(b":9", b":10"))
+    assert filtering.ended
+
+
+def test_a_stream_that_ends_by_itself_is_not_cut():
+    filtering = plan(CHAT).start(framing="sse", most_output=1)
+    event = said("long enough", finish='"stop"')
+    assert filtering.feed(event + DONE) == event + DONE
+    assert not filtering.ended
+
+
+def test_a_tool_is_denied_by_its_name_before_anything_of_it_is_sent():
+    filtering = tools({"id": "t", "name": "sh|bash", "allow": False}).start(framing="sse")
+    assert filtering.feed(call("", name="bashful")) == call("", name="bashful")
+    assert filtering.feed(call("", name="bash", index=1)) == b""
+    assert (outcome(filtering).denied, outcome(filtering).matches) == ("t", {"t": 1})
+
+
+BY_ARGUMENT = {"id": "rm", "name": "sh", "arguments": [{"path": "cmd[]", "regex": "^r.m$"}], "allow": False}
+
+
+def test_arguments_are_held_until_they_are_whole_and_then_sent_at_once():
+    filtering = tools(BY_ARGUMENT).start(framing="sse")
+    assert filtering.feed(call('{"cmd":', name="sh")) == call("", name="sh")
+    assert filtering.feed(call('["ls"]}')) == call("")
+    whole = call('{"cmd":["ls"]}')
+    assert filtering.feed(STOP) == whole + STOP
+
+
+def test_arguments_that_a_rule_denies_are_never_sent():
+    filtering = tools(BY_ARGUMENT).start(framing="sse")
+    filtering.feed(call('{"cmd":["x", "r\\u0020', name="sh"))
+    assert filtering.feed(call('m"]}')) == call("")
+    assert filtering.feed(STOP) == b""
+    assert (filtering.ended, outcome(filtering).denied) == (True, "rm")
+
+
+@pytest.mark.parametrize(("allow", "denied"), [(False, "rm"), (True, None)])
+def test_of_arguments_that_cannot_be_read_none_is_known_to_be_good(allow, denied):
+    filtering = tools({**BY_ARGUMENT, "allow": allow}).start(framing="sse")
+    filtering.feed(call('{"cmd":["ls"', name="sh") + STOP)
+    assert outcome(filtering).denied == denied
+
+
+def test_the_first_rule_that_applies_decides():
+    rules = (
+        {"id": "watch", "name": ".*", "allow": False, "shadow": True},
+        {"id": "ls", "name": "sh", "arguments": [{"path": "cmd", "regex": r"\Als\z"}], "allow": True},
+        {"id": "sh", "name": "sh", "allow": False},
+    )
+    for arguments, denied in (('{"cmd":"ls"}', None), ('{"cmd":"ls -l"}', "sh"), ("{}", "sh")):
+        filtering = tools(*rules).start(framing="sse")
+        filtering.feed(call(arguments, name="sh") + STOP)
+        assert outcome(filtering).denied == denied
+        assert outcome(filtering).shadow_matches == {"watch": 1}
+
+
+def test_calls_of_whole_answers_and_of_arguments_that_are_objects_are_checked():
+    message = '{"choices":[{"message":{"tool_calls":[%s]}}]}'
+    one = '{"function":{"name":"ok","arguments":"{}"}}'
+    bad = '{"function":{"arguments":"{\\"cmd\\":[\\"r m\\"]}","name":"sh"}}'
+    rules = json.dumps([BY_ARGUMENT]).encode()
+    planned = plan(_openai_chat_shapes.RESPONSE, tools=rules)
+    fine, denied = planned.start(framing="whole"), planned.start(framing="whole")
+    body = (message % one).encode()
+    assert run(fine, [body]) == body
+    assert run(denied, [(message % f"{one},{bad}").encode()]) == b""
+    assert outcome(denied).denied == "rm"
+    ollama = plan(OLLAMA.endpoints[0].stream, tools=rules).start(framing="ndjson")
+    line = b'{"message":{"content":"","tool_calls":[{"function":{"name":"sh","arguments":{"cmd":["r m"]}}}]},"done":false}\n'
+    assert ollama.feed(line.replace(b"r m", b"ls")) == line.replace(b"r m", b"ls")
+    assert ollama.feed(line) == b""
+    assert outcome(ollama).denied == "rm"
+
+
+def test_calls_are_checked_where_name_and_arguments_are_in_different_events():
+    planned = plan(_anthropic_shapes.STREAM, tools=json.dumps([BY_ARGUMENT]).encode())
+    start = b'event: content_block_start\ndata: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"sh","input":{}}}\n\n'
+    delta = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"%s"}}\n\n'
+    stop = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":1}\n\n'
+    fine = planned.start(framing="sse")
+    assert fine.feed(start + delta % rb"{\"cmd\":" + delta % rb"[\"a\"]}") == start + delta % b"" * 2
+    assert fine.feed(stop) == delta % rb"{\"cmd\":[\"a\"]}" + stop
+    denied = planned.start(framing="sse")
+    assert denied.feed(start + delta % rb"{\"cmd\":[\"rym\"]}" + stop) == start + delta % b""
+    assert outcome(denied).denied == "rm"
+
+
+def test_calls_of_responses_are_checked_once_though_they_are_repeated():
+    def event(kind: str, number: int, body: str) -> bytes:
+        return f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number},"output_index":0,{body}}}\n\n'.encode()
+
+    item = '"item":{"type":"function_call","name":"sh","arguments":%s}'
+    stream = [
+        event("response.output_item.added", 0, item % '""'),
+        event("response.function_call_arguments.delta", 1, r'"delta":"{\"cmd\":[\"ls\"]}"'),
+        event("response.function_call_arguments.done", 2, r'"arguments":"{\"cmd\":[\"ls\"]}"'),
+        event("response.output_item.done", 3, item % r'"{\"cmd\":[\"ls\"]}"'),
+    ]
+    rules = json.dumps([{**BY_ARGUMENT, "shadow": True, "arguments": [{"path": "cmd[]", "regex": "ls"}]}, BY_ARGUMENT])
+    filtering = plan(_openai_responses_shapes.STREAM, tools=rules.encode()).start(framing="sse")
+    out = [json.loads(raw) for _, raw in sse(run(filtering, stream))]
+    assert [each["sequence_number"] for each in out] == [0, 1, 2, 3, 4]
+    assert [each.get("delta") for each in out[1:3]] == ["", '{"cmd":["ls"]}']
+    assert outcome(filtering).shadow_matches == {"rm": 1}
+    denied = plan(_openai_responses_shapes.STREAM, tools=rules.replace("^r.m$", "ls").encode()).start(framing="sse")
+    run(denied, stream)
+    assert (outcome(denied).denied, outcome(denied).sequence) == ("rm", 1)
+
+
+def test_the_context_of_ollama_goes_once_anything_was_masked():
+    generate = next(endpoint for endpoint in OLLAMA.endpoints if endpoint.name == "generate")
+    last = b'{"response":"","done":true,"context":[1,2],"eval_count":7}\n'
+    masked = plan(generate.stream, mask=words("banned")).start(framing="ndjson")
+    assert masked.feed(b'{"response":"banned","done":false}\n') == b'{"response":"***","done":false}\n'
+    assert masked.feed(last) == last.replace(b'"context":[1,2],', b"")
+    assert outcome(masked).usage == {"output": 7}
+    untouched = plan(generate.stream, mask=words("banned")).start(framing="ndjson")
+    assert untouched.feed(last) == last
+
+
+def test_thoughts_that_are_signed_are_looked_at_and_left():
+    deny = patterns(Pattern(id="m", literal="banned"), Pattern(id="no", literal="secret", action="deny"))
+    planned = plan(_anthropic_shapes.STREAM, mask=deny, lanes=("reasoning",))
+    thought = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"banned ban"}}\n\n'
+    filtering = planned.start(framing="sse")
+    assert run(filtering, [thought]) == thought
+    assert outcome(filtering).characters == {"reasoning": 10}
+    assert filtering.ended is False
+    denied = planned.start(framing="sse")
+    denied.feed(thought.replace(b"ban", b"secret"))
+    assert outcome(denied).denied == "no"
+
+
+def test_an_array_stays_one_when_events_are_added_before_its_end():
+    planned = plan(_gemini_shapes.STREAM, mask=words("banned"))
+    element = b'{"candidates":[{"content":{"parts":[{"text":"%s"}]}}]}'
+    whole = b"[" + element % b"a" + b"\n,\r\n" + element % b"b ban"
+    closed = planned.start(framing="array")
+    out = run(closed, [whole, b"\n]"])
+    assert out == b"[" + element % b"a" + b"\n,\r\n" + element % b"b " + b"," + element % b"ban" + b"\n]"
+    torn = planned.start(framing="array")
+    assert run(torn, [whole]) == out[:-2]
+    error = planned.start(framing="array")
+    body = b'{"error":{"code":429}}'
+    assert run(error, [body]) == body
+    assert outcome(error).failed
+
+
+def test_an_error_in_the_stream_comes_after_what_was_held():
+    filtering = plan(OLLAMA.endpoints[0].stream, mask=words("banned")).start(framing="ndjson")
+    line = b'{"message":{"content":"ban"},"done":false}\n'
+    error = b'{"error":"it broke"}\n'
+    assert filtering.feed(line + error) == line.replace(b"ban", b"") + line + error
+    assert (outcome(filtering).failed, outcome(filtering).done) == (True, False)
+
+
+def test_a_callable_has_the_last_word_on_texts():
+    seen = []
+
+    def shout(lane: str, key: str, text: str, last: bool) -> str:
+        seen.append((lane, key, text, last))
+        return text.upper() + ("!" if last else "")
+
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse", transform=shout)
+    out = sse(run(filtering, [said("a ban"), said('é"'), STOP, DONE]))
+    texts = [json.loads(raw)["choices"][0]["delta"].get("content") for _, raw in out[:-1]]
+    assert texts == ["A ", 'BANÉ"', "!", None]
+    assert seen == [("output", "0", "a ", False), ("output", "0", 'bané"', False), ("output", "0", "", True)]
+
+
+@pytest.mark.parametrize("broken", [lambda *_: None, lambda *_: 1, lambda: ""])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_callable_that_fails_ends_the_answer(broken):
+    filtering = plan(CHAT).start(framing="sse", transform=broken)
+    assert filtering.feed(said("x")) == b""
+    assert (filtering.ended, outcome(filtering).denied) == (True, "transform")
+
+
+def test_texts_are_kept_as_they_were_sent_up_to_a_size():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse", collect=8)
+    filtering.feed(said("é banned") + said(" and more") + STOP)
+    assert outcome(filtering).texts == {"output": "é *** a"} or outcome(filtering).texts == {"output": "é *** "}
+    assert len(outcome(filtering).texts["output"].encode()) <= 8
+
+
+def test_duplicate_members_are_texts_of_their_own():
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"banned","content":"bann","content":"x"}}]}\n\n'
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    assert filtering.feed(event) == event.replace(b"banned", b"***").replace(b"bann", b"")
+
+
+def test_what_is_unusable_is_said():
+    with pytest.raises(ValueError, match="missing field|unknown field"):
+        FilterPlan(b'{"lane":[]}')
+    with pytest.raises(ValueError, match=r"tool rule t: .* is no regular expression"):
+        tools({"id": "t", "name": "(", "allow": True})
+    with pytest.raises(ValueError, match="no such framing: lines"):
+        plan(CHAT).start(framing="lines")
+    with pytest.raises(TypeError, match="no such option: modle"):
+        plan(CHAT).start(framing="sse", modle="x")  # type: ignore[call-arg]

@@ -1,0 +1,80 @@
+"""Traps that other gateways are known to have fallen into, as far as decisions on requests are about them."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from policy_dialects import APIS
+from policy_scenes import HASH_KEY, Scene, end
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_definitions_of_tools_are_no_prompt(name):
+    """A scanner that reads schemas as prompts finds all sorts of things in them."""
+    api = APIS[name]
+    scene = Scene(
+        "version: 1\nrules: [{kind: words, name: w, words: [shell, object, type], lanes: [prompt], action: deny}]"
+    )
+    assert scene.decide("POST", api.target, api.request("hi", "shell")).reply is None
+
+
+def test_calls_side_by_side_cannot_spend_the_same_budget_twice():
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 1000, window: 1d}]")
+    body = {"messages": [], "max_tokens": 100}
+    with ThreadPoolExecutor(16) as pool:
+        decisions = list(pool.map(lambda _: scene.chat(body), range(64)))
+    passed = [decision for decision in decisions if decision.reply is None]
+    assert len(passed) == 10
+    assert {decision.reply.status for decision in decisions if decision.reply is not None} == {429}
+    for decision in passed:
+        end(decision, {"usage": {"input": 0, "output": 50}})
+    assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(500, 0)]
+
+
+def test_placeholders_are_the_same_in_every_turn_and_for_every_policy():
+    rule = "{kind: detect, name: d, detectors: [email], lanes: [prompt], replacement: '<{detector} {hash}>'}"
+    turns = [{"role": "user", "content": "to a@b.co, not c@d.co"}, {"role": "assistant", "content": "a@b.co it is"}]
+    first = Scene(f"version: 1\nrules: [{rule}]").sent("POST", "/v1/chat/completions", {"messages": turns[:1]})
+    again = Scene(f"version: 1\ndescription: other\nrules: [{rule}]").sent("POST", "/api/chat", {"messages": turns})
+    placeholder = first["messages"][0]["content"].split(",")[0].removeprefix("to ")
+    assert placeholder.startswith("<email ")
+    assert again["messages"][0] == first["messages"][0]
+    assert again["messages"][1]["content"] == f"{placeholder} it is"
+    assert first["messages"][0]["content"].count(placeholder) == 1
+    assert HASH_KEY.hex() not in json.dumps(first)
+
+
+def test_clients_do_not_try_a_refusal_again():
+    """Those of OpenAI and Anthropic try 408, 409, 429 and 5xx again on their own."""
+    scene = Scene(
+        "version: 1\nrules:\n"
+        "- {kind: rate, name: r, requests: 1, when: {models: [a]}}\n"
+        "- {kind: model, name: m, match: b, deny: true}\n"
+        "- {kind: size, name: s, maxBytes: 100}\n"
+    )
+    bodies = ['{"model":"a"}', '{"model":"a"}', '{"model":"b"}', "{", json.dumps({"model": "c", "x": "x" * 100})]
+    replies = [
+        scene.decide("POST", api, body).reply for api in ("/v1/chat/completions", "/v1/messages") for body in bodies
+    ]
+    refused = [reply for reply in replies if reply is not None]
+    assert [reply.status for reply in refused] == [429, 403, 400, 413, 429, 429, 403, 400, 413]
+    assert all(dict(reply.headers)["x-should-retry"] == "false" for reply in refused)
+
+
+def test_a_call_keeps_the_policy_that_it_began_with():
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]")
+    decision = scene.chat({"messages": []})
+    other = Scene("")
+    assert other.chat({"messages": []}).response.plan is not decision.response.plan
+    assert decision.refuse(b'{"denied": "w"}').status == 403
+    assert b"rule w" in decision.refuse(b'{"denied": "w"}').body
+
+
+def test_a_stream_that_never_told_its_usage_is_not_free():
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 1000, window: 1d}]")
+    decision = scene.chat({"messages": [{"role": "user", "content": "x" * 38}], "max_tokens": 100})
+    end(decision, {"characters": {"output": 40}}, client_gone=True)
+    assert (scene.call.usage.input, scene.call.usage.output, scene.call.usage.estimated) == (10, 10, True)
+    assert [count.used for count in scene.ledger.counts()] == [20]
