@@ -186,7 +186,11 @@ impl Incoming<'_> {
         let close = close || !complete;
         exchange.facts.status = answer.status;
         exchange.facts.response_bytes = answer.body.len() as u64;
-        wire.client_out.send(&reply::complete(answer, close, keep_alive)).await?;
+        let mut message = reply::complete(answer, close, keep_alive);
+        if self.request.method == "HEAD" {
+            message.truncate(message.len() - answer.body.len());
+        }
+        wire.client_out.send(&message).await?;
         Ok(if close { Next::Close } else { Next::Request })
     }
 

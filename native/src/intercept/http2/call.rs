@@ -166,8 +166,11 @@ impl Incoming {
                 add(&counters.llm_requests, 1);
                 exchange.facts.request_bytes = content.len() as u64;
                 let result = match verdict {
-                    Verdict::Reply(answer) => {
+                    Verdict::Reply(mut answer) => {
                         add(&counters.llm_replies, 1);
+                        if request.method() == http::Method::HEAD {
+                            answer.body = Bytes::new();
+                        }
                         exchange.accept(None, asked);
                         exchange.facts.client_gone = true;
                         exchange.facts.status = answer.status;
@@ -200,13 +203,9 @@ impl Place<'_> {
         Reason::INTERNAL_ERROR
     }
 
+    /// What the client still sends is not read: the stream is reset with NO_ERROR when all of this has left.
     async fn reply(&mut self, answer: &Reply) -> Result<(), Reason> {
-        reply(self.responder, answer).await?;
-        if !self.body.is_end_stream() {
-            // The answer is complete, and nobody needs what the client still sends.
-            self.responder.reset(Reason::NO_ERROR);
-        }
-        Ok(())
+        reply(self.responder, answer).await
     }
 
     async fn trailers(&mut self) -> Result<Option<HeaderMap>, Reason> {
