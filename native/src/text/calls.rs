@@ -9,7 +9,7 @@ use super::view::{self, View};
 
 /// Calls of one answer that are remembered.
 const MOST: usize = 1024;
-/// Bytes of arguments that are kept; longer ones are judged by their beginning, which cannot be read.
+/// Bytes of arguments that are kept, of all calls; those that do not fit are judged by their beginning, which cannot be read.
 const LONGEST: usize = 8 << 20;
 
 #[derive(Debug)]
@@ -28,6 +28,8 @@ struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     calls: Vec<Call>,
+    /// Bytes of arguments that are kept, of all calls.
+    kept: usize,
     text: String,
 }
 
@@ -164,7 +166,8 @@ impl Calls {
             return Ok(false);
         }
         call.arguments.push_str(piece);
-        if call.arguments.len() > LONGEST {
+        self.kept += piece.len();
+        if self.kept > LONGEST {
             return self.ended(plan, index, key, outcome).map(|()| false);
         }
         Ok(call.need == Need::Hold)
@@ -182,6 +185,7 @@ impl Calls {
         let Some(call) = self.calls.iter_mut().find(is_it) else { return Ok(()) };
         call.is_decided = true;
         let mut arguments = String::new();
+        self.kept = self.kept.saturating_sub(call.arguments.len());
         escape::decode(&std::mem::take(&mut call.arguments), &mut arguments);
         decide(plan, &call.name, Some(&arguments), outcome)
     }

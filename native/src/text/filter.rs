@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::engine::Engine;
+use super::events::Engine;
 use super::frames::{Frames, Framing};
 use super::outcome::Outcome;
 use super::plan::FilterPlan;

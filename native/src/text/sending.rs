@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::engine::{Engine, Event};
+use super::events::{Engine, Event};
 use super::frames::Framing;
 use super::json::Kind;
 use super::template::{Changes, Template};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::calls;
-use super::engine::{Engine, Event};
 use super::escape;
+use super::events::{Engine, Event};
 use super::frames::Framing;
 use super::lanes::Text;
 use super::outcome::Outcome;

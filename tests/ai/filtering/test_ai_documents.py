@@ -44,7 +44,9 @@ class Pairs(list):
 
 def read(body: bytes) -> object:
     """Read JSON with nothing lost: pairs for objects, digits for numbers, half surrogates for what they are."""
-    return json.loads(body, object_pairs_hook=Pairs, parse_float=lambda raw: ("#", raw), parse_int=lambda raw: ("#", raw))
+    return json.loads(
+        body, object_pairs_hook=Pairs, parse_float=lambda raw: ("#", raw), parse_int=lambda raw: ("#", raw)
+    )
 
 
 def finder(*wanted: dict[str, object]) -> Finder:
@@ -153,7 +155,9 @@ def test_members_and_elements_are_removed_with_their_commas_and_added(data, memb
     gone = {document.hits[index].start for index in chosen}
     left = [(name, ("#", str(number))) for (name, number), at in zip(members, begins, strict=True) if at not in gone]
     said = dict(read(changed))  # type: ignore[call-overload]
-    expected = [value for _, value in left] if is_array else left + [(f"new{number}", [True]) for number in range(added)]
+    expected = (
+        [value for _, value in left] if is_array else left + [(f"new{number}", [True]) for number in range(added)]
+    )
     assert said["a"] == expected
     assert changed.startswith(before.encode()) and changed.endswith(after.encode())
     assert changed is raw or gone or added
@@ -252,7 +256,9 @@ def test_token_ids_in_two_dimensions_are_found():
 
 
 def test_of_nested_changes_the_outer_one_holds_and_of_repeated_ones_the_last():
-    document = finder({"name": "o", "path": "a", "any": True}, {"name": "i", "path": "a.b"}).scan(b'{"a":{"b":"c"},"d":1}')
+    document = finder({"name": "o", "path": "a", "any": True}, {"name": "i", "path": "a.b"}).scan(
+        b'{"a":{"b":"c"},"d":1}'
+    )
     document.replace_text(1, "gone")
     document.replace_raw(0, b"[]")
     assert document.apply() == b'{"a":[],"d":1}'

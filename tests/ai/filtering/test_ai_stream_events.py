@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from wire import outcome, patterns, plan, run, sse, words
 
@@ -24,7 +25,9 @@ def call(arguments: str, *, name: str = "", index: int = 0) -> bytes:
     first = f'"id":"id-{index}","type":"function",' if name else ""
     named = f'"name":{json.dumps(name)},' if name else ""
     function = f'{{"index":{index},{first}"function":{{{named}"arguments":{json.dumps(arguments)}}}}}'
-    return f'data: {{"choices":[{{"index":0,"delta":{{"tool_calls":[{function}]}},"finish_reason":null}}]}}\n\n'.encode()
+    return (
+        f'data: {{"choices":[{{"index":0,"delta":{{"tool_calls":[{function}]}},"finish_reason":null}}]}}\n\n'.encode()
+    )
 
 
 def tools(*rules: dict[str, object]) -> FilterPlan:
@@ -48,16 +51,19 @@ def test_what_is_held_is_appended_where_the_ending_event_has_text():
     assert filtering.feed(said("n", finish='"stop"')) == said("bann", finish='"stop"')
 
 
-def test_a_copy_has_no_text_of_others_and_no_reason_to_finish():
-    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+@pytest.mark.parametrize(("once", "contents"), [((), ["ban", ""]), (("choices[]",), ["ban"])])
+def test_a_copy_has_no_text_of_others_and_no_reason_to_finish(once, contents):
+    shape = msgspec.structs.replace(CHAT, once=once)
+    filtering = plan(shape, mask=words("banned")).start(framing="sse")
     both = (
         '{"choices":[{"index":0,"delta":{"content":"ban"},"finish_reason":null},'
         '{"index":1,"delta":{"content":"other"},"finish_reason":"length"}]}'
     )
     filtering.feed(f"data: {both}\n\n".encode())
     [(_, copy), _] = sse(filtering.feed(STOP))
-    assert [choice["delta"].get("content") for choice in json.loads(copy)["choices"]] == ["ban", ""]
-    assert [choice["finish_reason"] for choice in json.loads(copy)["choices"]] == [None, None]
+    choices = json.loads(copy)["choices"]
+    assert [choice["delta"]["content"] for choice in choices] == contents
+    assert [choice["finish_reason"] for choice in choices] == [None] * len(contents)
 
 
 def test_only_the_text_that_changes_changes_with_what_would_give_it_away():
@@ -91,6 +97,11 @@ def test_an_event_without_choices_that_is_no_usage_stays():
     azure = b'data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}\n\n'
     filtering = plan(CHAT).start(framing="sse", strip_usage=True)
     assert filtering.feed(azure) == azure.replace(b',"usage":null', b"")
+
+
+def test_a_whole_answer_is_never_taken_for_the_event_of_usage():
+    body = b'{"choices":[],"usage":{"prompt_tokens":3}}'
+    assert run(plan(CHAT).start(framing="whole", strip_usage=True), [body]) == body
 
 
 def test_usage_of_every_event_counts_the_last():
@@ -239,7 +250,9 @@ def test_calls_are_checked_where_name_and_arguments_are_in_different_events():
 
 def test_calls_of_responses_are_checked_once_though_they_are_repeated():
     def event(kind: str, number: int, body: str) -> bytes:
-        return f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number},"output_index":0,{body}}}\n\n'.encode()
+        return (
+            f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number},"output_index":0,{body}}}\n\n'.encode()
+        )
 
     item = '"item":{"type":"function_call","name":"sh","arguments":%s}'
     stream = [
@@ -273,7 +286,9 @@ def test_the_context_of_ollama_goes_once_anything_was_masked():
 def test_thoughts_that_are_signed_are_looked_at_and_left():
     deny = patterns(Pattern(id="m", literal="banned"), Pattern(id="no", literal="secret", action="deny"))
     planned = plan(_anthropic_shapes.STREAM, mask=deny, lanes=("reasoning",))
-    thought = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"banned ban"}}\n\n'
+    thought = (
+        b'data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"banned ban"}}\n\n'
+    )
     filtering = planned.start(framing="sse")
     assert run(filtering, [thought]) == thought
     assert outcome(filtering).characters == {"reasoning": 10}
@@ -333,6 +348,13 @@ def test_texts_are_kept_as_they_were_sent_up_to_a_size():
     filtering.feed(said("é banned") + said(" and more") + STOP)
     assert outcome(filtering).texts == {"output": "é *** a"} or outcome(filtering).texts == {"output": "é *** "}
     assert len(outcome(filtering).texts["output"].encode()) <= 8
+
+
+def test_many_lines_of_data_are_one_event():
+    filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
+    choice = '{"index":0,\ndata: "delta":{"content":"banned"}}'
+    event = 'data: {"choices":[\n' + "".join(f"data: {choice},\n" for _ in range(20_000)) + f"data: {choice}]}}\n\n"
+    assert filtering.feed(event.encode()) == event.replace("banned", "***").encode()
 
 
 def test_duplicate_members_are_texts_of_their_own():

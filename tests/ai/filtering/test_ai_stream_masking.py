@@ -5,7 +5,21 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import CUTS, MASKED, TEXTS, cut, in_pieces, interleaved, outcome, patterns, plan, run, sse, whole_text, written
+from wire import (
+    CUTS,
+    MASKED,
+    TEXTS,
+    cut,
+    in_pieces,
+    interleaved,
+    outcome,
+    patterns,
+    plan,
+    run,
+    sse,
+    whole_text,
+    written,
+)
 
 from kube_gateway.ai.dialects import _anthropic_shapes, _gemini_shapes, _openai_chat_shapes, _openai_responses_shapes
 from kube_gateway.ai.dialects.ollama import DIALECT as OLLAMA
@@ -204,8 +218,10 @@ def test_arguments_of_calls_are_masked_as_the_json_that_they_are(data, values):
     events = []
     begun = set()
     by_index = data.draw(st.booleans())
-    for call, piece in interleaved(data.draw, [data.draw(in_pieces(source)) for source in sources]) if by_index else (
-        (call, piece) for call, source in enumerate(sources) for piece in data.draw(in_pieces(source))
+    for call, piece in (
+        interleaved(data.draw, [data.draw(in_pieces(source)) for source in sources])
+        if by_index
+        else ((call, piece) for call, source in enumerate(sources) for piece in data.draw(in_pieces(source)))
     ):
         first = f'"id":"call-{call}","type":"function",' if call not in begun else ""
         name = '"name":"f",' if call not in begun else ""

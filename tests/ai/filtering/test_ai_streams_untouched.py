@@ -38,7 +38,9 @@ EVENTS = [
 ]
 BYTES = st.lists(
     st.one_of(
-        st.sampled_from([b"\r", b"\n", b"\r\n", b"data:", b"data: ", b":", b"event: x", b"[", b"]", b",", b"{", b"}", b" "]),
+        st.sampled_from(
+            [b"\r", b"\n", b"\r\n", b"data:", b"data: ", b":", b"event: x", b"[", b"]", b",", b"{", b"}", b" "]
+        ),
         st.sampled_from(EVENTS),
         st.binary(max_size=6),
         st.just(b"\xef\xbb\xbf"),

@@ -18,6 +18,9 @@ use whole::Whole;
 /// May be at the beginning of a stream, where it means nothing.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What the buffer may keep of its memory when a long event has gone.
+const SPARE: usize = 256 << 10;
+
 /// How events follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -85,6 +88,8 @@ pub struct Frames {
     kind: Kind,
     buffer: Buffer,
     parts: Parts,
+    /// Where each part begins in the data.
+    offsets: Vec<usize>,
     joined: Vec<u8>,
     longest: usize,
 }
@@ -94,19 +99,15 @@ pub struct Frames {
 pub struct Data<'a> {
     pub bytes: &'a [u8],
     parts: &'a [Range<usize>],
+    offsets: &'a [usize],
 }
 
 impl Data<'_> {
     /// Where in `Frames::bytes` this byte of the data is.
     pub fn place(&self, at: usize) -> usize {
-        let mut before = 0;
-        for part in self.parts {
-            if at <= before + part.len() {
-                return part.start + at - before;
-            }
-            before += part.len() + 1; // the line break between them
-        }
-        self.parts.last().map_or(at, |part| part.end)
+        let index = self.offsets.partition_point(|offset| *offset <= at).saturating_sub(1);
+        let before = self.offsets.get(index).copied().unwrap_or_default();
+        self.parts.get(index).map_or(at, |part| part.start + at - before)
     }
 
     /// Where the data begins and ends in `Frames::bytes`.
@@ -144,7 +145,7 @@ impl Frames {
             Framing::Array => Kind::Array(Array::default()),
             Framing::Whole => Kind::Whole(Whole::default()),
         };
-        Self { kind, buffer: Buffer::default(), parts: Vec::new(), joined: Vec::new(), longest }
+        Self { kind, buffer: Buffer::default(), parts: Vec::new(), offsets: Vec::new(), joined: Vec::new(), longest }
     }
 
     /// Adds what has arrived. All pieces have to be taken before the next call.
@@ -152,6 +153,9 @@ impl Frames {
         let done = std::mem::take(&mut self.buffer.done);
         self.buffer.bytes.drain(..done);
         self.buffer.at -= done;
+        if self.buffer.bytes.capacity() > SPARE && self.buffer.bytes.len() + data.len() < SPARE / 2 {
+            self.buffer.bytes.shrink_to(SPARE / 2);
+        }
         self.buffer.bytes.extend_from_slice(data);
     }
 
@@ -177,16 +181,17 @@ impl Frames {
 
     /// Puts the data of the event together that was handed out last.
     pub fn join(&mut self) {
-        if self.parts.len() < 2 {
-            return;
-        }
         self.joined.clear();
-        for (index, part) in self.parts.iter().enumerate() {
-            if index > 0 {
+        self.offsets.clear();
+        let is_joined = self.parts.len() > 1;
+        for part in &self.parts {
+            self.offsets.push(self.joined.len());
+            if is_joined {
+                self.joined.extend_from_slice(&self.buffer.bytes[part.clone()]);
                 self.joined.push(b'\n');
             }
-            self.joined.extend_from_slice(&self.buffer.bytes[part.clone()]);
         }
+        self.joined.pop();
     }
 
     /// The data of the event that was handed out last, after `join`.
@@ -196,6 +201,6 @@ impl Frames {
             [one] => &self.buffer.bytes[one.clone()],
             _ => &self.joined[..],
         };
-        Data { bytes, parts: &self.parts }
+        Data { bytes, parts: &self.parts, offsets: &self.offsets }
     }
 }

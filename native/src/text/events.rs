@@ -191,7 +191,8 @@ impl Engine {
         let is_usage = |event: &mut Event<'_>| {
             !plan.usage_event.is_empty() && all_hold(&plan.usage_event, &event.tree, 0, &mut event.view.answers)
         };
-        if self.start.strip_usage && is_usage(&mut event) {
+        let whole = self.start.framing == Framing::Whole;
+        if self.start.strip_usage && !whole && is_usage(&mut event) {
             self.shift -= 1;
             return;
         }
@@ -200,7 +201,6 @@ impl Engine {
         if at_end || failed {
             event.ends.push(String::new());
         }
-        let whole = self.start.framing == Framing::Whole;
         if let Err(denied) = self.calls.named(&plan, &event.tree, event.view, whole, &mut self.outcome) {
             self.deny(&denied.0);
             return;
