@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::mem::size_of;
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::alphabet::ByteClasses;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
-use regex_syntax::hir::Hir;
 
-/// Of one automaton while it is built; what is kept is a fraction of it.
-const MOST_MEMORY: usize = 32 << 20;
+use super::engine::BuildError;
+
 /// The state from which nothing matches.
 pub(super) const DEAD: u32 = 0;
 
@@ -55,33 +54,19 @@ pub(super) fn kind_of(before: Option<u8>) -> usize {
     }
 }
 
-pub(super) enum BuildError {
-    TooLarge,
-    Other(String),
-}
-
 impl Automaton {
-    /// Builds one for all `patterns`, which are known by their numbers from then on.
-    pub(super) fn build(patterns: &[(u32, &Hir)]) -> Result<Self, BuildError> {
-        let expressions: Vec<&Hir> = patterns.iter().map(|(_, pattern)| *pattern).collect();
-        let nfa = thompson::Compiler::new()
-            .configure(thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(MOST_MEMORY)))
-            .build_many_from_hir(&expressions)
-            .map_err(|error| match error.size_limit() {
-                Some(_) => BuildError::TooLarge,
-                None => BuildError::Other(error.to_string()),
-            })?;
+    /// Builds the automaton of `nfa`, whose patterns have these numbers.
+    pub(super) fn build(nfa: &NFA, numbers: &[u32], memory: usize) -> Result<Self, BuildError> {
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)
             .accelerate(false)
-            .dfa_size_limit(Some(MOST_MEMORY))
-            .determinize_size_limit(Some(MOST_MEMORY));
-        let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).map_err(|error| {
+            .dfa_size_limit(Some(memory))
+            .determinize_size_limit(Some(memory));
+        let dfa = dense::Builder::new().configure(config).build_from_nfa(nfa).map_err(|error| {
             if error.is_size_limit_exceeded() { BuildError::TooLarge } else { BuildError::Other(error.to_string()) }
         })?;
-        let numbers: Vec<u32> = patterns.iter().map(|(number, _)| *number).collect();
-        Survey::of(&dfa, &numbers)?.keep()
+        Survey::of(&dfa, numbers)?.keep()
     }
 
     pub(super) fn start(&self, before: Option<u8>) -> u32 {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::automaton::{Automaton, DEAD};
+use super::engine::{Match, Run};
 use super::inner::{Cursor, Inner};
 use super::patterns::{Action, Patterns, Rule};
 
@@ -162,25 +162,10 @@ struct Walk {
     hash_key: Arc<[u8]>,
     /// The byte before what is not decided yet.
     before: Option<u8>,
-    /// One for each automaton that can match there, while there is something to decide.
+    /// One for each engine that can match there, while there is something to decide.
     runs: Vec<Run>,
     counts: BTreeMap<u32, u64>,
     denied: Option<u32>,
-}
-
-/// An automaton on its way from the beginning of what is not decided.
-struct Run {
-    automaton: usize,
-    state: u32,
-    /// How many bytes it has seen.
-    seen: usize,
-    longest: Option<Match>,
-}
-
-#[derive(Clone, Copy)]
-struct Match {
-    length: usize,
-    rule: u32,
 }
 
 impl Walk {
@@ -200,8 +185,8 @@ impl Walk {
                 if at == bytes.len() {
                     break;
                 }
-                let automata = patterns.starts.automata(self.before, bytes[at], patterns.automata.len());
-                self.runs.extend(automata.map(|automaton| Run::new(automaton, &patterns.automata, self.before)));
+                let engines = patterns.starts.engines(self.before, bytes[at], patterns.engines.len());
+                self.runs.extend(engines.map(|engine| Run::new(engine, self.before)));
             }
             if !self.run(&patterns, &bytes[at..], ended) {
                 break;
@@ -235,11 +220,11 @@ impl Walk {
         }
     }
 
-    /// Runs all automata as far as the text goes; whether everything is decided then.
+    /// Runs all engines as far as the text goes; whether everything is decided then.
     fn run(&mut self, patterns: &Patterns, text: &[u8], ended: bool) -> bool {
         let mut decided = true;
         for run in &mut self.runs {
-            decided &= run.go(&patterns.automata[run.automaton], &patterns.rules, text, ended);
+            decided &= run.go(&patterns.engines[run.engine], &patterns.rules, text, ended);
         }
         decided
     }
@@ -250,42 +235,6 @@ fn longest(runs: &[Run]) -> Option<Match> {
     runs.iter().filter_map(|run| run.longest).max_by_key(|found| (found.length, u32::MAX - found.rule))
 }
 
-impl Run {
-    fn new(number: usize, automata: &[Automaton], before: Option<u8>) -> Self {
-        Self { automaton: number, state: automata[number].start(before), seen: 0, longest: None }
-    }
-
-    /// Goes on through `text`, which begins where this run began; whether it has come to its end.
-    fn go(&mut self, automaton: &Automaton, rules: &[Rule], text: &[u8], ended: bool) -> bool {
-        while self.state != DEAD && self.seen < text.len() {
-            self.state = automaton.next(self.state, text[self.seen]);
-            if automaton.tells(self.state) {
-                let known = automaton.get(self.state);
-                self.take(automaton.set(known.before), rules, &text[..self.seen]);
-                if known.settled {
-                    if self.seen < LONGEST {
-                        self.take(automaton.set(known.at_end), rules, &text[..=self.seen]);
-                    }
-                    self.state = DEAD;
-                }
-            }
-            self.seen += 1;
-            if self.seen > LONGEST {
-                self.state = DEAD;
-            }
-        }
-        if ended && self.state != DEAD {
-            self.take(automaton.set(automaton.get(self.state).at_end), rules, text);
-            self.state = DEAD;
-        }
-        self.state == DEAD
-    }
-
-    /// The first of the patterns in `set` whose check holds becomes the longest match, unless the match is empty.
-    fn take(&mut self, set: &[u32], rules: &[Rule], matched: &[u8]) {
-        let holds = |rule: &&u32| rules[**rule as usize].check.is_none_or(|check| check.holds(matched));
-        if let Some(rule) = set.iter().find(holds).filter(|_| !matched.is_empty()) {
-            self.longest = Some(Match { length: matched.len(), rule: *rule });
-        }
-    }
-}
+#[cfg(test)]
+#[path = "masker_tests.rs"]
+mod tests;

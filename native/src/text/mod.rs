@@ -2,7 +2,9 @@
 
 mod automaton;
 mod checks;
+mod engine;
 mod inner;
+mod lazy;
 pub mod masker;
 pub mod patterns;
 mod replacement;
