@@ -16,7 +16,7 @@ use regex_automata::{Anchored, MatchKind};
 use super::engine::BuildError;
 
 /// The state from which nothing matches.
-pub(super) const DEAD: u32 = 0;
+pub(super) const DEAD: u16 = 0;
 
 /// What is known of a state. Sets are of patterns, by number; 0 is the empty one.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub(super) struct State {
 pub(super) struct Automaton {
     classes: Box<[u8; 256]>,
     width: usize,
-    next: Box<[u32]>,
+    next: Box<[u16]>,
     states: Box<[State]>,
     /// States below have something to tell on arrival.
-    telling: u32,
-    starts: [u32; KINDS],
+    telling: u16,
+    starts: [u16; KINDS],
     sets: Box<[Box<[u32]>]>,
 }
 
@@ -69,7 +69,7 @@ impl Automaton {
         Survey::of(&dfa, numbers)?.keep()
     }
 
-    pub(super) fn start(&self, before: Option<u8>) -> u32 {
+    pub(super) fn start(&self, before: Option<u8>) -> u16 {
         self.starts[kind_of(before)]
     }
 
@@ -79,18 +79,18 @@ impl Automaton {
         !state.settled || state.at_end != 0
     }
 
-    pub(super) fn next(&self, state: u32, byte: u8) -> u32 {
+    pub(super) fn next(&self, state: u16, byte: u8) -> u16 {
         let class = usize::from(self.classes[usize::from(byte)]);
-        self.next[state as usize * self.width + class]
+        self.next[usize::from(state) * self.width + class]
     }
 
     /// Whether `get` tells more of this state than that there may be something later.
-    pub(super) fn tells(&self, state: u32) -> bool {
+    pub(super) fn tells(&self, state: u16) -> bool {
         state < self.telling
     }
 
-    pub(super) fn get(&self, state: u32) -> State {
-        self.states[state as usize]
+    pub(super) fn get(&self, state: u16) -> State {
+        self.states[usize::from(state)]
     }
 
     pub(super) fn set(&self, number: u32) -> &[u32] {
@@ -100,7 +100,7 @@ impl Automaton {
     /// In bytes.
     pub(super) fn memory(&self) -> usize {
         let sets: usize = self.sets.iter().map(|set| size_of::<Box<[u32]>>() + set.len() * size_of::<u32>()).sum();
-        self.next.len() * size_of::<u32>() + self.states.len() * size_of::<State>() + sets + 256
+        self.next.len() * size_of::<u16>() + self.states.len() * size_of::<State>() + sets + 256
     }
 }
 
@@ -205,7 +205,7 @@ impl Survey {
         let telling = 1 + order.iter().filter(|state| tells(state)).count();
         let mut numbers = vec![DEAD; self.states.len()];
         for (number, state) in (1..).zip(&order) {
-            numbers[*state] = number;
+            numbers[*state] = u16::try_from(number).map_err(|_| BuildError::TooLarge)?;
         }
         let mut next = vec![DEAD; self.width];
         let mut states = vec![State { settled: true, ..State::default() }];
@@ -222,7 +222,7 @@ impl Survey {
             width: self.width,
             next: next.into_boxed_slice(),
             states: states.into_boxed_slice(),
-            telling: u32::try_from(telling).map_err(|_| BuildError::TooLarge)?,
+            telling: u16::try_from(telling).map_err(|_| BuildError::TooLarge)?,
             starts: self.starts.map(|start| numbers[start as usize]),
             sets: self.sets.into_boxed_slice(),
         })

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::engine::{Match, Run};
 use super::inner::{Cursor, Inner};
 use super::patterns::{Action, Patterns, Rule};
+use super::run::{Course, Match, Run};
+use super::trail::Trails;
 
 /// Of a match, in bytes.
 pub const LONGEST: usize = 64 << 10;
@@ -35,7 +36,16 @@ impl Masker {
     /// escaped. `hash_key` is for replacements with `{hash}`.
     pub fn new(patterns: Arc<Patterns>, escaped: bool, hash_key: Arc<[u8]>) -> Self {
         let held = if escaped { Held::Escaped(Inner::default()) } else { Held::Plain(String::new()) };
-        let walk = Walk { patterns, hash_key, before: None, runs: Vec::new(), counts: BTreeMap::new(), denied: None };
+        let walk = Walk {
+            patterns,
+            hash_key,
+            before: None,
+            runs: Vec::new(),
+            trails: Vec::new(),
+            decided: 0,
+            counts: BTreeMap::new(),
+            denied: None,
+        };
         Self { held, walk }
     }
 
@@ -164,6 +174,10 @@ struct Walk {
     before: Option<u8>,
     /// One for each engine that can match there, while there is something to decide.
     runs: Vec<Run>,
+    /// By engine; empty unless there was a long run.
+    trails: Vec<Trails>,
+    /// How many bytes are decided.
+    decided: u64,
     counts: BTreeMap<u32, u64>,
     denied: Option<u32>,
 }
@@ -186,18 +200,23 @@ impl Walk {
                     break;
                 }
                 let engines = patterns.starts.engines(self.before, bytes[at], patterns.engines.len());
-                self.runs.extend(engines.map(|engine| Run::new(engine, self.before)));
+                self.runs.extend(engines.map(|engine| Run::new(engine, self.before, self.decided)));
             }
             if !self.run(&patterns, &bytes[at..], ended) {
                 break;
             }
             let Some(found) = longest(&self.runs) else {
                 self.runs.clear();
+                self.trails.iter_mut().for_each(|trails| trails.ended(self.decided + 1));
+                if self.trails.iter().all(Trails::is_empty) {
+                    self.trails.clear();
+                }
                 let next = at + 1; // no match begins within a character, so the next start is that of another
                 self.move_to(bytes, &mut at, next);
                 continue;
             };
             self.runs.clear();
+            self.trails.clear();
             out.pass(at);
             let rule = &patterns.rules[found.rule as usize];
             *self.counts.entry(rule.id).or_default() += 1;
@@ -216,15 +235,17 @@ impl Walk {
     fn move_to(&mut self, text: &[u8], at: &mut usize, to: usize) {
         if to > *at {
             self.before = Some(text[to - 1]);
+            self.decided += (to - *at) as u64;
             *at = to;
         }
     }
 
     /// Runs all engines as far as the text goes; whether everything is decided then.
     fn run(&mut self, patterns: &Patterns, text: &[u8], ended: bool) -> bool {
+        let course = Course { text, ended, rules: &patterns.rules };
         let mut decided = true;
         for run in &mut self.runs {
-            decided &= run.go(&patterns.engines[run.engine], &patterns.rules, text, ended);
+            decided &= run.go(&patterns.engines[run.engine], course, &mut self.trails);
         }
         decided
     }

@@ -145,10 +145,26 @@ fn a_pattern_too_large_to_be_built_works_all_the_same() {
     assert!(patterns.memory() < 8 << 20, "{}", patterns.memory());
     let text = "the secret: my_söcret-KEY2 = 0123456789abcdé.".repeat(50);
     let whole = fed(masker(&patterns), [text.as_str()]).0;
-    assert_eq!(whole, "the ***: ***.".repeat(50));
+    assert_eq!(whole, "the ***: ***é.".repeat(50));
     let (one, other) = (masker(&patterns), masker(&patterns));
     assert_eq!(fed(one, pieces(&text, &[7; 400])).0, whole);
     assert_eq!(fed(other, pieces(&text, &[1; 3000])).0, whole);
+}
+
+#[test]
+fn a_long_run_in_vain_is_not_run_again() {
+    let patterns = compiled(
+        r#"[{"id":"a","regex":"[a-z]+@"},{"id":"b","regex":"[a-z0-9]+!","check":"luhn"},{"id":"c","literal":"y"}]"#,
+    );
+    let of = |letter: &str, count| letter.repeat(count);
+    let text = [of("x", 300_000), "y".into(), of("x", 70_000), "1 ".into(), of("x", 300), "@ ".into()].concat()
+        + &[of("x", 300), "18! ".into(), of("z", 100_000), "@".into()].concat();
+    // A match that is checked is at most 128 bytes long.
+    let expected = [of("x", 300_000), "***".into(), of("x", 70_000), "1 *** ".into(), of("x", 303 - 128)].concat()
+        + &["*** ".into(), of("z", 100_001 - LONGEST), "***".into()].concat();
+    let (whole, _) = fed(masker(&patterns), [text.as_str()]);
+    assert!(whole == expected, "{}", whole.len());
+    assert!(fed(masker(&patterns), pieces(&text, &[5; 100_000])).0 == whole);
 }
 
 #[test]

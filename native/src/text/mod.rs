@@ -8,5 +8,7 @@ mod lazy;
 pub mod masker;
 pub mod patterns;
 mod replacement;
+mod run;
 mod starts;
 mod syntax;
+mod trail;
