@@ -200,19 +200,20 @@ impl Walk {
                     break;
                 }
                 let engines = patterns.starts.engines(self.before, bytes[at], patterns.engines.len());
-                self.runs.extend(engines.map(|engine| Run::new(engine, self.before, self.decided)));
+                self.runs.extend(engines.filter_map(|number| {
+                    Run::begin(number, &patterns.engines[number], self.before, self.decided, &bytes[at..])
+                }));
+            }
+            if self.runs.is_empty() {
+                self.move_on(bytes, &mut at);
+                continue;
             }
             if !self.run(&patterns, &bytes[at..], ended) {
                 break;
             }
             let Some(found) = longest(&self.runs) else {
                 self.runs.clear();
-                self.trails.iter_mut().for_each(|trails| trails.ended(self.decided + 1));
-                if self.trails.iter().all(Trails::is_empty) {
-                    self.trails.clear();
-                }
-                let next = at + 1; // no match begins within a character, so the next start is that of another
-                self.move_to(bytes, &mut at, next);
+                self.move_on(bytes, &mut at);
                 continue;
             };
             self.runs.clear();
@@ -230,6 +231,18 @@ impl Walk {
         }
         out.pass(at);
         at
+    }
+
+    /// Leaves a place where nothing matches. No match begins within a character, so one byte further will do.
+    fn move_on(&mut self, text: &[u8], at: &mut usize) {
+        let next = *at + 1;
+        self.move_to(text, at, next);
+        if !self.trails.is_empty() {
+            self.trails.iter_mut().for_each(|trails| trails.ended(self.decided));
+            if self.trails.iter().all(Trails::is_empty) {
+                self.trails.clear();
+            }
+        }
     }
 
     fn move_to(&mut self, text: &[u8], at: &mut usize, to: usize) {

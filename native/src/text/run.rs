@@ -41,8 +41,29 @@ pub(super) struct Course<'a> {
 }
 
 impl Run {
-    pub(super) fn new(engine: usize, before: Option<u8>, origin: u64) -> Self {
-        Self { engine, at: At::Start, before, origin, seen: 0, longest: None }
+    /// Begins where `text` does, at `origin` of the whole. None if it is soon plain that nothing matches there, as it is at
+    /// most places.
+    pub(super) fn begin(number: usize, engine: &Engine, before: Option<u8>, origin: u64, text: &[u8]) -> Option<Self> {
+        let (at, seen) = match engine {
+            Engine::Lazy(_) => (At::Start, 0),
+            Engine::Whole(automaton) => {
+                let mut state = automaton.start(before);
+                let mut seen = 0;
+                for byte in text.iter().take(SHORT) {
+                    let next = automaton.next(state, *byte);
+                    if automaton.tells(next) {
+                        if next == DEAD {
+                            return None;
+                        }
+                        break;
+                    }
+                    state = next;
+                    seen += 1;
+                }
+                (At::Whole(state), seen)
+            }
+        };
+        Some(Self { engine: number, at, before, origin, seen, longest: None })
     }
 
     /// Goes on; whether it has come to its end. `trails` are by engine.

@@ -46,8 +46,17 @@ impl Starts {
 
     /// The numbers of the engines, of so many, for which a match can begin with the byte `first`.
     pub(super) fn engines(&self, before: Option<u8>, first: u8, count: usize) -> impl Iterator<Item = usize> {
-        let mask = self.engines[kind_of(before)][usize::from(first)];
-        (0..count).filter(move |number| mask >> (*number).min(LAST) & 1 != 0)
+        let mut mask = self.engines[kind_of(before)][usize::from(first)];
+        let mut left = if mask >> LAST & 1 == 0 { 0..0 } else { LAST..count };
+        mask &= !(1 << LAST);
+        std::iter::from_fn(move || {
+            if mask == 0 {
+                return left.next();
+            }
+            let number = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            Some(number)
+        })
     }
 
     /// The first place from `at` on where a match can begin, or the length of `text`. `before` is the byte before `at`.
@@ -77,14 +86,16 @@ impl Starts {
     }
 
     fn next_of_many(&self, text: &[u8], from: usize) -> usize {
-        let pairs = text[from - 1..].windows(2);
-        let mut found = pairs.enumerate().filter(|(_, pair)| bit(&self.pairs[usize::from(pair[0]) * ROW..], pair[1]));
-        found.next().map_or(text.len(), |(distance, _)| from + distance)
+        let mut before = text[from - 1];
+        for (distance, first) in text[from..].iter().enumerate() {
+            let word = self.pairs[usize::from(before) * ROW + usize::from(first / 64)];
+            if word >> (first % 64) & 1 != 0 {
+                return from + distance;
+            }
+            before = *first;
+        }
+        text.len()
     }
-}
-
-fn bit(row: &[u64], index: u8) -> bool {
-    row[usize::from(index / 64)] >> (index % 64) & 1 != 0
 }
 
 impl Few {

@@ -3,7 +3,7 @@
 //! future, so the states of the last long run that found nothing are kept: one that meets them goes on where they end.
 
 /// A shorter run is cheaper to make than to remember, in bytes. Tests remember short ones too, as their texts are short.
-pub(super) const SHORT: usize = if cfg!(test) { 3 } else { 64 };
+pub(super) const SHORT: usize = if cfg!(test) { 3 } else { 128 };
 
 /// The states of a run, from some place on: behind what any match was tried for, as checks depend on where a run began.
 #[derive(Default)]
