@@ -116,7 +116,7 @@ struct Survey {
 
 impl Survey {
     fn of(dfa: &dense::DFA<Vec<u32>>, numbers: &[u32]) -> Result<Self, BuildError> {
-        let classes = dfa.byte_classes().clone();
+        let classes = *dfa.byte_classes();
         let bytes: Vec<u8> = classes.representatives(..).filter_map(|unit| unit.as_u8()).collect();
         let mut found = Found::new(dfa);
         let mut starts = [0; KINDS];
@@ -161,7 +161,7 @@ impl Survey {
         let mut predecessors = vec![Vec::new(); self.states.len()];
         let mut promising = vec![false; self.states.len()];
         let mut waiting = Vec::new();
-        for state in 0..self.states.len() {
+        for (state, known) in self.states.iter().enumerate() {
             let mut successors = self.successors(state).to_vec();
             successors.sort_unstable();
             successors.dedup();
@@ -169,7 +169,7 @@ impl Survey {
                 predecessors[*next as usize].push(state);
             }
             let told = |next: &u32| self.states[*next as usize].before != 0;
-            if self.states[state].at_end != 0 || successors.iter().any(told) {
+            if known.at_end != 0 || successors.iter().any(told) {
                 promising[state] = true;
                 waiting.push(state);
             }

@@ -16,7 +16,7 @@ pub(super) enum BuildError {
 
 pub(super) enum Engine {
     Whole(Automaton),
-    Lazy(Lazy),
+    Lazy(Box<Lazy>),
 }
 
 impl Engine {
@@ -27,7 +27,7 @@ impl Engine {
     }
 
     pub(super) fn lazy(pattern: (u32, &Hir)) -> Result<Self, BuildError> {
-        Lazy::build(nfa(&[pattern])?, pattern.0).map(Self::Lazy)
+        Lazy::build(nfa(&[pattern])?, pattern.0).map(|lazy| Self::Lazy(Box::new(lazy)))
     }
 
     /// Whether a match can begin with this byte.

@@ -270,13 +270,12 @@ fn all(patterns: &[Drawn]) -> Arc<Patterns> {
 /// `text` cut into pieces of these many characters, and the rest.
 fn pieces<'a>(text: &'a str, lengths: &'a [usize]) -> impl Iterator<Item = &'a str> {
     let mut rest = text;
-    let cut = lengths.iter().chain([&usize::MAX]).map(move |length| {
+    lengths.iter().chain([&usize::MAX]).map(move |length| {
         let end = rest.char_indices().nth(*length).map_or(rest.len(), |(end, _)| end);
         let (piece, left) = rest.split_at(end);
         rest = left;
         piece
-    });
-    cut
+    })
 }
 
 proptest! {

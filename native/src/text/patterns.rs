@@ -126,7 +126,7 @@ impl Patterns {
     /// What the compiled form takes, in bytes, about.
     pub fn memory(&self) -> usize {
         let engines: usize = self.engines.iter().map(Engine::memory).sum();
-        engines + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 256 * (5 + 4)]>()
+        engines + self.rules.len() * size_of::<Rule>() + Starts::MEMORY
     }
 }
 

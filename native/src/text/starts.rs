@@ -26,6 +26,9 @@ enum Few {
 }
 
 impl Starts {
+    /// In bytes.
+    pub(super) const MEMORY: usize = size_of::<[[Mask; 256]; KINDS]>() + size_of::<[u64; 256 * ROW]>();
+
     pub(super) fn of(engines: &[Engine]) -> Self {
         let mut by_kind = Box::new([[0; 256]; KINDS]);
         for (masks, before) in by_kind.iter_mut().zip(BEFORE) {

@@ -53,12 +53,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_text_that_nearly_matches_everywhere_takes_a_time_that_grows_with_its_length(piece):
-    text = piece * (10_000_000 // len(piece))
+    text = piece * ((10_000_000 if piece == "a" else 2_000_000) // len(piece))
     for escaped in [False, True]:
         started = time.process_time()
         EVERYTHING.mask(text, escaped=escaped)
-        # Half a microsecond a byte is many times what is measured; a search that is quadratic takes hours.
-        assert time.process_time() - started < 5
+        # Ten times what is measured of the worst; a search that is quadratic takes hours.
+        assert time.process_time() - started < 3
 
 
 def test_a_user_s_pattern_with_a_slow_start_is_warned_of_and_does_not_become_quadratic():
