@@ -36,7 +36,8 @@ def tools(*rules: dict[str, object]) -> FilterPlan:
 
 def test_what_is_held_goes_out_in_a_copy_of_its_event_before_the_end():
     filtering = plan(CHAT, mask=words("banned")).start(framing="sse")
-    first = b'event: x\r\ndata: {"choices":[{"index":0,"delta":{"role":"assistant","content":"a ban"},"logprobs":[1]}]}\r\n\r\n'
+    choice = b'{"index":0,"delta":{"role":"assistant","content":"a ban"},"logprobs":[1]}'
+    first = b'event: x\r\ndata: {"choices":[' + choice + b"]}\r\n\r\n"
     assert filtering.feed(first) == first.replace(b"ban", b"").replace(b',"logprobs":[1]', b"")
     copy = b'event: x\r\ndata: {"choices":[{"index":0,"delta":{"content":"ban"}}]}\r\n\r\n'
     assert filtering.feed(STOP) == copy + STOP
@@ -229,7 +230,8 @@ def test_calls_of_whole_answers_and_of_arguments_that_are_objects_are_checked():
     assert run(denied, [(message % f"{one},{bad}").encode()]) == b""
     assert outcome(denied).denied == "rm"
     ollama = plan(OLLAMA.endpoints[0].stream, tools=rules).start(framing="ndjson")
-    line = b'{"message":{"content":"","tool_calls":[{"function":{"name":"sh","arguments":{"cmd":["r m"]}}}]},"done":false}\n'
+    function = b'{"name":"sh","arguments":{"cmd":["r m"]}}'
+    line = b'{"message":{"content":"","tool_calls":[{"function":' + function + b'}]},"done":false}\n'
     assert ollama.feed(line.replace(b"r m", b"ls")) == line.replace(b"r m", b"ls")
     assert ollama.feed(line) == b""
     assert outcome(ollama).denied == "rm"
@@ -237,9 +239,14 @@ def test_calls_of_whole_answers_and_of_arguments_that_are_objects_are_checked():
 
 def test_calls_are_checked_where_name_and_arguments_are_in_different_events():
     planned = plan(_anthropic_shapes.STREAM, tools=json.dumps([BY_ARGUMENT]).encode())
-    start = b'event: content_block_start\ndata: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"sh","input":{}}}\n\n'
-    delta = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"%s"}}\n\n'
-    stop = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":1}\n\n'
+    start, delta, stop = (
+        b'event: content_block_%s\ndata: {"type":"content_block_%s","index":1%s}\n\n' % (kind, kind, more)
+        for kind, more in (
+            (b"start", b',"content_block":{"type":"tool_use","name":"sh","input":{}}'),
+            (b"delta", b',"delta":{"type":"input_json_delta","partial_json":"%s"}'),
+            (b"stop", b""),
+        )
+    )
     fine = planned.start(framing="sse")
     assert fine.feed(start + delta % rb"{\"cmd\":" + delta % rb"[\"a\"]}") == start + delta % b"" * 2
     assert fine.feed(stop) == delta % rb"{\"cmd\":[\"a\"]}" + stop
@@ -364,7 +371,7 @@ def test_duplicate_members_are_texts_of_their_own():
 
 
 def test_what_is_unusable_is_said():
-    with pytest.raises(ValueError, match="missing field|unknown field"):
+    with pytest.raises(ValueError, match="unknown field"):
         FilterPlan(b'{"lane":[]}')
     with pytest.raises(ValueError, match=r"tool rule t: .* is no regular expression"):
         tools({"id": "t", "name": "(", "allow": True})

@@ -2,6 +2,8 @@
 
 import json
 import random
+import resource
+from time import perf_counter
 
 import msgspec
 import pytest
@@ -105,8 +107,6 @@ def test_an_event_that_is_too_long_passes_in_pieces_or_ends_the_answer(framing, 
 
 
 def test_memory_does_not_grow_with_the_stream():
-    import resource
-
     event = b'data: {"choices":[{"index":0,"delta":{"content":"some words ban"}}]}\n\n'
     filtering = plan(_openai_chat_shapes.STREAM, mask=words("banned")).start(framing="sse")
     many = event * 1000
@@ -118,8 +118,6 @@ def test_memory_does_not_grow_with_the_stream():
 
 
 def test_answers_of_many_choices_stay_fast():
-    from time import perf_counter
-
     rng = random.Random(1)
     filtering = plan(_openai_chat_shapes.STREAM, mask=words("banned")).start(framing="sse")
     events = b"".join(

@@ -1,5 +1,6 @@
 """Streams as servers write them and as clients read them, without any of the code that is tested."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +44,7 @@ def cut(data: bytes, places: Iterable[int] | None) -> list[bytes]:
     if places is None:
         return [data[at : at + 1] for at in range(len(data))]
     at = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
 CUTS = st.one_of(st.none(), st.lists(st.integers(0, 10_000), max_size=12))
@@ -106,7 +107,7 @@ def in_pieces(draw: st.DrawFn, text: str) -> list[str]:
     all_units = units(text)
     places = draw(st.lists(st.integers(0, len(all_units)), max_size=6))
     at = sorted({0, len(all_units), *places})
-    return ["".join(all_units[start:end]) for start, end in zip(at, at[1:], strict=False)] or [""]
+    return ["".join(all_units[start:end]) for start, end in itertools.pairwise(at)] or [""]
 
 
 TEXTS = st.text(alphabet=st.sampled_from('aab \né"\\/😀🎉\ud83d\ude00'), max_size=14)
