@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from intercepting_rig import Decision, Engine, Plan, Response, chunked, ok, post
 
@@ -45,12 +45,12 @@ def in_segments(peer, data: bytes, sizes: list[int]) -> None:
     peer.send(data)
 
 
-@settings(cases(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@cases(300)
 @given(st.lists(st.tuples(requests, answers), min_size=1, max_size=4), cuts, cuts, st.booleans())
-def test_exchanges_are_byte_identical_however_they_arrive(rig, exchanges, up, down, looked_at):
+def test_exchanges_are_byte_identical_however_they_arrive(shared_rig, exchanges, up, down, looked_at):
     response = Response(plan=Plan(), edits=False) if looked_at else None
-    rig.core.set_policy(Engine(lambda _: Decision(response=response)))
-    client, server = rig.pair()
+    shared_rig.core.set_policy(Engine(lambda _: Decision(response=response)))
+    client, server = shared_rig.pair()
     sender = threading.Thread(target=in_segments, args=(client, b"".join(request for request, _ in exchanges), up))
     sender.start()
     for request, answer in exchanges:
@@ -65,15 +65,15 @@ def test_exchanges_are_byte_identical_however_they_arrive(rig, exchanges, up, do
     client.close()
 
 
-@settings(cases(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@cases(200)
 @given(st.binary(min_size=1, max_size=2000), st.binary(max_size=2000), cuts, st.booleans())
-def test_anything_else_is_byte_identical_or_refused(rig, up, down, sizes, http):
+def test_anything_else_is_byte_identical_or_refused(shared_rig, up, down, sizes, http):
     """Random bytes, bare or as the end of a request, never pass changed, and never hang."""
     # What follows a whole request waits for its answer.
     assume(b"\n\r\n" not in up)
-    rig.core.set_policy(Engine())
+    shared_rig.core.set_policy(Engine())
     first = b"GET / HTTP/1.1\r\n" if http else b""
-    client, server = rig.pair()
+    client, server = shared_rig.pair()
     in_segments(client, first + up, sizes)
     client.end()
     seen = server.rest()
