@@ -118,7 +118,7 @@ cluster: image
 cluster-down:
 	@tests/cluster/node/node.sh down $(CLUSTER)
 
-test-cluster: cluster
+test-cluster: cluster ollama
 	$(call say,Running the tests of the cluster)
 	@KUBE_GATEWAY_TEST_CLUSTER=$(CLUSTER) $(PYTHON) -m pytest tests/cluster $(PYTEST)
 
