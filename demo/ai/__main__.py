@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ from kube_gateway.demo.narrate import Style
 from kube_gateway.errors import KubeGatewayError
 
 _WIDTH = 100
+_WITH_LOG = ("enrolled", "model", "masked", "blocked")
+_NOTED = ("requested_model", "model", "status", "usage", "matches", "blocked", "rule", "overhead")
+"""Of what the audit log has of a call, enough to see what was done."""
+
 _TOLD = {
     "before": ("Two applications as they are", "Both ask tiny:1b, and are answered by it."),
     "enrolled": (
@@ -85,8 +90,9 @@ def _step(number: int, step: Step, instance: str, style: Style) -> str:
     for pod, said in step.said.items():
         pieces = f" ({said.pieces} pieces)" if said.pieces else ""
         lines.append(_indented(f"{pod}{pieces}: {said.text}", hanging="     "))
-    if step.log and step.commands:
-        lines += ["", _indented(f"log of {PAGE}'s gateway: {step.log[-1]}", hanging="     ")]
+    if step.name in _WITH_LOG:
+        noted = {name: step.noted[name] for name in _NOTED if name in step.noted}
+        lines += ["", _indented(f"in the log of {PAGE}'s gateway: {json.dumps(noted)}", hanging="     ")]
     return "\n".join([*lines, ""])
 
 

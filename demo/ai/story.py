@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ai.servers.ollama import LARGE, PORT, SMALL, Ollama
 from kube_gateway.errors import KubeGatewayError, LocalModeError
@@ -42,12 +42,12 @@ class Said(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What was done and what was said after it, by pod."""
+    """What was done, what was said after it, by pod, and what the page's gateway noted of its last call."""
 
     name: str
     commands: tuple[str, ...]
     said: dict[str, Said]
-    log: tuple[str, ...]
+    noted: dict[str, Any]
 
 
 class Story:
@@ -95,7 +95,7 @@ class Story:
         for name, act, holds in steps:
             commands = act()
             said = {PAGE: self._ask_page(), PROGRAM: self._heard()}
-            yield Step(name, commands, said, self._gateway_says())
+            yield Step(name, commands, said, self._noted())
             for pod, what in said.items():
                 if not holds(what.text):
                     raise KubeGatewayError(f"step {name}: {pod} was told {what.text!r}", hint="run it with --keep")
@@ -141,7 +141,7 @@ class Story:
         for pod in (PAGE, PROGRAM):
             self._local.configure(pod, file.read_text())
             self._local.wait_settled(pod, timeout=_WITHIN)
-        return tuple(f"configure {pod} demo/ai/policies/{file.name}" for pod in (PAGE, PROGRAM))
+        return tuple(f"config {pod} demo/ai/policies/{file.name}" for pod in (PAGE, PROGRAM))
 
     def _ask_page(self) -> Said:
         """Ask as the page's script does."""
@@ -166,9 +166,12 @@ class Story:
     def _program_log(self) -> str:
         return self._local.instance.log_of(PROGRAM, "app").read_text(errors="replace")
 
-    def _gateway_says(self) -> tuple[str, ...]:
+    def _noted(self) -> dict[str, Any]:
+        """The last call in the audit log of the page's gateway, which has a line for each when it has ended."""
         log = self._local.instance.log_of(PAGE, "kube-gateway")
-        return tuple(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else ()
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        calls = [json.loads(line) for line in lines if line.startswith('{"kind":"llm_call"')]
+        return calls[-1] if calls else {}
 
     def _processes(self) -> dict[str, int]:
         return {pod: self._local.pod(pod).pids[0] for pod in (PAGE, PROGRAM)}

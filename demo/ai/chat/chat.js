@@ -2,6 +2,7 @@
 
 const element = (id) => document.getElementById(id);
 const log = element("log"), text = element("text"), model = element("model"), status = element("status");
+const ENDS = { content_filter: "Ended by a filter. ", length: "Ended at the limit. " };
 let messages = [];
 let running = null;
 
@@ -78,8 +79,9 @@ async function answer(article) {
       refuse(article, line.refused, line.status);
       return false;
     } else {
-      article.querySelector("h2").textContent = line.model;
-      footer.textContent = `${line.tokens} tokens, the first after ${first.toFixed(0)} ms`;
+      if (line.model) article.querySelector("h2").textContent = line.model;
+      const tokens = line.tokens ? `${line.tokens} tokens, the first after ${first.toFixed(0)} ms` : "";
+      footer.textContent = (ENDS[line.done] ?? "") + tokens;
     }
   }
   messages.push({ role: "assistant", content: paragraph.textContent });

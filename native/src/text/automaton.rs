@@ -7,17 +7,16 @@ use std::collections::HashMap;
 use std::mem::size_of;
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::alphabet::ByteClasses;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
-use regex_syntax::hir::Hir;
 
-/// Of one automaton while it is built; what is kept is a fraction of it.
-const MOST_MEMORY: usize = 32 << 20;
+use super::engine::BuildError;
+
 /// The state from which nothing matches.
-pub(super) const DEAD: u32 = 0;
+pub(super) const DEAD: u16 = 0;
 
 /// What is known of a state. Sets are of patterns, by number; 0 is the empty one.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -33,11 +32,11 @@ pub(super) struct State {
 pub(super) struct Automaton {
     classes: Box<[u8; 256]>,
     width: usize,
-    next: Box<[u32]>,
+    next: Box<[u16]>,
     states: Box<[State]>,
     /// States below have something to tell on arrival.
-    telling: u32,
-    starts: [u32; KINDS],
+    telling: u16,
+    starts: [u16; KINDS],
     sets: Box<[Box<[u32]>]>,
 }
 
@@ -55,36 +54,22 @@ pub(super) fn kind_of(before: Option<u8>) -> usize {
     }
 }
 
-pub(super) enum BuildError {
-    TooLarge,
-    Other(String),
-}
-
 impl Automaton {
-    /// Builds one for all `patterns`, which are known by their numbers from then on.
-    pub(super) fn build(patterns: &[(u32, &Hir)]) -> Result<Self, BuildError> {
-        let expressions: Vec<&Hir> = patterns.iter().map(|(_, pattern)| *pattern).collect();
-        let nfa = thompson::Compiler::new()
-            .configure(thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(MOST_MEMORY)))
-            .build_many_from_hir(&expressions)
-            .map_err(|error| match error.size_limit() {
-                Some(_) => BuildError::TooLarge,
-                None => BuildError::Other(error.to_string()),
-            })?;
+    /// Builds the automaton of `nfa`, whose patterns have these numbers.
+    pub(super) fn build(nfa: &NFA, numbers: &[u32], memory: usize) -> Result<Self, BuildError> {
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)
             .accelerate(false)
-            .dfa_size_limit(Some(MOST_MEMORY))
-            .determinize_size_limit(Some(MOST_MEMORY));
-        let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).map_err(|error| {
+            .dfa_size_limit(Some(memory))
+            .determinize_size_limit(Some(memory));
+        let dfa = dense::Builder::new().configure(config).build_from_nfa(nfa).map_err(|error| {
             if error.is_size_limit_exceeded() { BuildError::TooLarge } else { BuildError::Other(error.to_string()) }
         })?;
-        let numbers: Vec<u32> = patterns.iter().map(|(number, _)| *number).collect();
-        Survey::of(&dfa, &numbers)?.keep()
+        Survey::of(&dfa, numbers)?.keep()
     }
 
-    pub(super) fn start(&self, before: Option<u8>) -> u32 {
+    pub(super) fn start(&self, before: Option<u8>) -> u16 {
         self.starts[kind_of(before)]
     }
 
@@ -94,18 +79,18 @@ impl Automaton {
         !state.settled || state.at_end != 0
     }
 
-    pub(super) fn next(&self, state: u32, byte: u8) -> u32 {
+    pub(super) fn next(&self, state: u16, byte: u8) -> u16 {
         let class = usize::from(self.classes[usize::from(byte)]);
-        self.next[state as usize * self.width + class]
+        self.next[usize::from(state) * self.width + class]
     }
 
     /// Whether `get` tells more of this state than that there may be something later.
-    pub(super) fn tells(&self, state: u32) -> bool {
+    pub(super) fn tells(&self, state: u16) -> bool {
         state < self.telling
     }
 
-    pub(super) fn get(&self, state: u32) -> State {
-        self.states[state as usize]
+    pub(super) fn get(&self, state: u16) -> State {
+        self.states[usize::from(state)]
     }
 
     pub(super) fn set(&self, number: u32) -> &[u32] {
@@ -115,7 +100,7 @@ impl Automaton {
     /// In bytes.
     pub(super) fn memory(&self) -> usize {
         let sets: usize = self.sets.iter().map(|set| size_of::<Box<[u32]>>() + set.len() * size_of::<u32>()).sum();
-        self.next.len() * size_of::<u32>() + self.states.len() * size_of::<State>() + sets + 256
+        self.next.len() * size_of::<u16>() + self.states.len() * size_of::<State>() + sets + 256
     }
 }
 
@@ -131,7 +116,7 @@ struct Survey {
 
 impl Survey {
     fn of(dfa: &dense::DFA<Vec<u32>>, numbers: &[u32]) -> Result<Self, BuildError> {
-        let classes = dfa.byte_classes().clone();
+        let classes = *dfa.byte_classes();
         let bytes: Vec<u8> = classes.representatives(..).filter_map(|unit| unit.as_u8()).collect();
         let mut found = Found::new(dfa);
         let mut starts = [0; KINDS];
@@ -176,7 +161,7 @@ impl Survey {
         let mut predecessors = vec![Vec::new(); self.states.len()];
         let mut promising = vec![false; self.states.len()];
         let mut waiting = Vec::new();
-        for state in 0..self.states.len() {
+        for (state, known) in self.states.iter().enumerate() {
             let mut successors = self.successors(state).to_vec();
             successors.sort_unstable();
             successors.dedup();
@@ -184,7 +169,7 @@ impl Survey {
                 predecessors[*next as usize].push(state);
             }
             let told = |next: &u32| self.states[*next as usize].before != 0;
-            if self.states[state].at_end != 0 || successors.iter().any(told) {
+            if known.at_end != 0 || successors.iter().any(told) {
                 promising[state] = true;
                 waiting.push(state);
             }
@@ -220,7 +205,7 @@ impl Survey {
         let telling = 1 + order.iter().filter(|state| tells(state)).count();
         let mut numbers = vec![DEAD; self.states.len()];
         for (number, state) in (1..).zip(&order) {
-            numbers[*state] = number;
+            numbers[*state] = u16::try_from(number).map_err(|_| BuildError::TooLarge)?;
         }
         let mut next = vec![DEAD; self.width];
         let mut states = vec![State { settled: true, ..State::default() }];
@@ -237,7 +222,7 @@ impl Survey {
             width: self.width,
             next: next.into_boxed_slice(),
             states: states.into_boxed_slice(),
-            telling: u32::try_from(telling).map_err(|_| BuildError::TooLarge)?,
+            telling: u16::try_from(telling).map_err(|_| BuildError::TooLarge)?,
             starts: self.starts.map(|start| numbers[start as usize]),
             sets: self.sets.into_boxed_slice(),
         })

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::automaton::{Automaton, DEAD};
 use super::inner::{Cursor, Inner};
 use super::patterns::{Action, Patterns, Rule};
+use super::run::{Course, Match, Run};
+use super::trail::Trails;
 
 /// Of a match, in bytes.
 pub const LONGEST: usize = 64 << 10;
@@ -53,7 +54,16 @@ impl Masker {
     /// escaped. `hash_key` is for replacements with `{hash}`.
     pub fn new(patterns: Arc<Patterns>, escaped: bool, hash_key: Arc<[u8]>) -> Self {
         let held = if escaped { Held::Escaped(Inner::default()) } else { Held::Plain(String::new()) };
-        let walk = Walk { patterns, hash_key, before: None, runs: Vec::new(), counts: BTreeMap::new(), denied: None };
+        let walk = Walk {
+            patterns,
+            hash_key,
+            before: None,
+            runs: Vec::new(),
+            trails: Vec::new(),
+            decided: 0,
+            counts: BTreeMap::new(),
+            denied: None,
+        };
         Self { held, walk }
     }
 
@@ -189,25 +199,14 @@ struct Walk {
     hash_key: Arc<[u8]>,
     /// The byte before what is not decided yet.
     before: Option<u8>,
-    /// One for each automaton that can match there, while there is something to decide.
+    /// One for each engine that can match there, while there is something to decide.
     runs: Vec<Run>,
+    /// By engine; empty unless there was a long run.
+    trails: Vec<Trails>,
+    /// How many bytes are decided.
+    decided: u64,
     counts: BTreeMap<u32, u64>,
     denied: Option<u32>,
-}
-
-/// An automaton on its way from the beginning of what is not decided.
-struct Run {
-    automaton: usize,
-    state: u32,
-    /// How many bytes it has seen.
-    seen: usize,
-    longest: Option<Match>,
-}
-
-#[derive(Clone, Copy)]
-struct Match {
-    length: usize,
-    rule: u32,
 }
 
 impl Walk {
@@ -227,19 +226,25 @@ impl Walk {
                 if at == bytes.len() {
                     break;
                 }
-                let automata = patterns.starts.automata(self.before, bytes[at], patterns.automata.len());
-                self.runs.extend(automata.map(|automaton| Run::new(automaton, &patterns.automata, self.before)));
+                let engines = patterns.starts.engines(self.before, bytes[at], patterns.engines.len());
+                self.runs.extend(engines.filter_map(|number| {
+                    Run::begin(number, &patterns.engines[number], self.before, self.decided, &bytes[at..])
+                }));
+            }
+            if self.runs.is_empty() {
+                self.move_on(bytes, &mut at);
+                continue;
             }
             if !self.run(&patterns, &bytes[at..], ended) {
                 break;
             }
             let Some(found) = longest(&self.runs) else {
                 self.runs.clear();
-                let next = at + 1; // no match begins within a character, so the next start is that of another
-                self.move_to(bytes, &mut at, next);
+                self.move_on(bytes, &mut at);
                 continue;
             };
             self.runs.clear();
+            self.trails.clear();
             out.pass(at);
             let rule = &patterns.rules[found.rule as usize];
             *self.counts.entry(rule.id).or_default() += 1;
@@ -255,18 +260,32 @@ impl Walk {
         at
     }
 
+    /// Leaves a place where nothing matches. No match begins within a character, so one byte further will do.
+    fn move_on(&mut self, text: &[u8], at: &mut usize) {
+        let next = *at + 1;
+        self.move_to(text, at, next);
+        if !self.trails.is_empty() {
+            self.trails.iter_mut().for_each(|trails| trails.ended(self.decided));
+            if self.trails.iter().all(Trails::is_empty) {
+                self.trails.clear();
+            }
+        }
+    }
+
     fn move_to(&mut self, text: &[u8], at: &mut usize, to: usize) {
         if to > *at {
             self.before = Some(text[to - 1]);
+            self.decided += (to - *at) as u64;
             *at = to;
         }
     }
 
-    /// Runs all automata as far as the text goes; whether everything is decided then.
+    /// Runs all engines as far as the text goes; whether everything is decided then.
     fn run(&mut self, patterns: &Patterns, text: &[u8], ended: bool) -> bool {
+        let course = Course { text, ended, rules: &patterns.rules };
         let mut decided = true;
         for run in &mut self.runs {
-            decided &= run.go(&patterns.automata[run.automaton], &patterns.rules, text, ended);
+            decided &= run.go(&patterns.engines[run.engine], course, &mut self.trails);
         }
         decided
     }
@@ -277,42 +296,6 @@ fn longest(runs: &[Run]) -> Option<Match> {
     runs.iter().filter_map(|run| run.longest).max_by_key(|found| (found.length, u32::MAX - found.rule))
 }
 
-impl Run {
-    fn new(number: usize, automata: &[Automaton], before: Option<u8>) -> Self {
-        Self { automaton: number, state: automata[number].start(before), seen: 0, longest: None }
-    }
-
-    /// Goes on through `text`, which begins where this run began; whether it has come to its end.
-    fn go(&mut self, automaton: &Automaton, rules: &[Rule], text: &[u8], ended: bool) -> bool {
-        while self.state != DEAD && self.seen < text.len() {
-            self.state = automaton.next(self.state, text[self.seen]);
-            if automaton.tells(self.state) {
-                let known = automaton.get(self.state);
-                self.take(automaton.set(known.before), rules, &text[..self.seen]);
-                if known.settled {
-                    if self.seen < LONGEST {
-                        self.take(automaton.set(known.at_end), rules, &text[..=self.seen]);
-                    }
-                    self.state = DEAD;
-                }
-            }
-            self.seen += 1;
-            if self.seen > LONGEST {
-                self.state = DEAD;
-            }
-        }
-        if ended && self.state != DEAD {
-            self.take(automaton.set(automaton.get(self.state).at_end), rules, text);
-            self.state = DEAD;
-        }
-        self.state == DEAD
-    }
-
-    /// The first of the patterns in `set` whose check holds becomes the longest match, unless the match is empty.
-    fn take(&mut self, set: &[u32], rules: &[Rule], matched: &[u8]) {
-        let holds = |rule: &&u32| rules[**rule as usize].check.is_none_or(|check| check.holds(matched));
-        if let Some(rule) = set.iter().find(holds).filter(|_| !matched.is_empty()) {
-            self.longest = Some(Match { length: matched.len(), rule: *rule });
-        }
-    }
-}
+#[cfg(test)]
+#[path = "masker_tests.rs"]
+mod tests;

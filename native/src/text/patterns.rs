@@ -6,8 +6,8 @@ use std::mem::size_of;
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
-use super::automaton::{Automaton, BuildError};
 use super::checks::Check;
+use super::engine::{BuildError, Engine};
 use super::groups::Groups;
 use super::replacement::Replacement;
 use super::starts::Starts;
@@ -52,6 +52,15 @@ fn stars() -> String {
     "***".to_owned()
 }
 
+impl From<BuildError> for String {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::TooLarge => "it is too large, smaller bounds of its repetitions would help".to_owned(),
+            BuildError::Other(reason) => reason,
+        }
+    }
+}
+
 impl Described {
     fn expression(&self) -> Result<Hir, String> {
         let expression = match (&self.literal, &self.regex) {
@@ -90,7 +99,7 @@ pub(super) struct Rule {
 pub struct Patterns {
     pub(super) rules: Vec<Rule>,
     pub(super) ids: Vec<String>,
-    pub(super) automata: Vec<Automaton>,
+    pub(super) engines: Vec<Engine>,
     pub(super) starts: Starts,
     warnings: Vec<String>,
 }
@@ -115,11 +124,11 @@ impl Patterns {
             expressions.push(expression);
             replacements.push(pattern.replacement().map_err(|reason| pattern.error(reason))?);
         }
-        let automata = build(&described, &expressions)?;
+        let engines = build(&described, &expressions, &mut warnings)?;
         let mut ids = Ids::default();
         let rules = described.into_iter().zip(replacements);
         let rules = rules.map(|(pattern, replacement)| ids.rule(pattern, replacement)).collect();
-        Ok(Self { rules, ids: ids.names, starts: Starts::of(&automata), automata, warnings })
+        Ok(Self { rules, ids: ids.names, starts: Starts::of(&engines), engines, warnings })
     }
 
     /// What is allowed but slow, one sentence a pattern.
@@ -133,46 +142,56 @@ impl Patterns {
 
     /// What the compiled form takes, in bytes, about.
     pub fn memory(&self) -> usize {
-        let automata: usize = self.automata.iter().map(Automaton::memory).sum();
-        automata + self.rules.len() * size_of::<Rule>() + size_of::<[u64; 256 * (5 + 4)]>()
+        let engines: usize = self.engines.iter().map(Engine::memory).sum();
+        engines + self.rules.len() * size_of::<Rule>() + Starts::MEMORY
     }
 }
 
 /// Above this, several regular expressions share an automaton.
 const MOST_AUTOMATA: usize = 32;
+/// For an automaton of regular expressions while it is built, in bytes. What is kept is a fraction of it.
+const MEMORY: usize = 8 << 20;
+/// For one of literals, which grows with their length only.
+const MEMORY_OF_LITERALS: usize = 64 << 20;
+
+type Numbered<'a> = ((u32, &'a Hir), &'a Described);
 
 /// Literals together are a tree of words. Regular expressions together are more than the sum of them, up to the product,
 /// so each has an automaton of its own while they are few, and those that share one are halved until they fit.
-fn build(described: &[Described], expressions: &[Hir]) -> Result<Vec<Automaton>, PatternError> {
+fn build(
+    described: &[Described],
+    expressions: &[Hir],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Engine>, PatternError> {
     let numbered = (0..).zip(expressions).zip(described);
-    let (literals, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, pattern)| pattern.literal.is_some());
-    let mut automata = Vec::new();
+    let (literals, others): (Vec<Numbered>, Vec<Numbered>) =
+        numbered.partition(|(_, pattern)| pattern.literal.is_some());
     let share = others.len().div_ceil(MOST_AUTOMATA).max(1);
-    let mut waiting: Vec<Vec<_>> = others.chunks(share).map(<[_]>::to_vec).collect();
+    let mut waiting: Vec<(&[Numbered], usize)> = others.chunks(share).map(|group| (group, MEMORY)).collect();
     if !literals.is_empty() {
-        waiting.push(literals);
+        waiting.push((&literals, MEMORY_OF_LITERALS));
     }
-    while let Some(mut group) = waiting.pop() {
+    let mut engines = Vec::new();
+    while let Some((group, memory)) = waiting.pop() {
         let patterns: Vec<(u32, &Hir)> = group.iter().map(|(pattern, _)| *pattern).collect();
-        match Automaton::build(&patterns) {
-            Ok(automaton) => automata.push(automaton),
-            Err(_) if group.len() > 1 => {
-                let half = group.split_off(group.len() / 2);
-                waiting.extend([group, half]);
+        match (Engine::whole(&patterns, memory), group) {
+            (Ok(engine), _) => engines.push(engine),
+            (Err(BuildError::TooLarge), [(pattern, described)]) => {
+                engines.push(Engine::lazy(*pattern).map_err(|error| described.error(error))?);
+                warnings.push(format!(
+                    "pattern {:?}: it is too large to be built as a whole, which makes it slower; smaller bounds of its \
+                     repetitions, or ASCII classes such as (?-u:\\w), would help",
+                    described.id
+                ));
             }
-            Err(error) => {
-                let reason = match error {
-                    BuildError::TooLarge => {
-                        "it is too large: smaller bounds of its repetitions, or ASCII classes ((?-u:\\w)), would help"
-                            .to_owned()
-                    }
-                    BuildError::Other(reason) => reason,
-                };
-                return Err(group[0].1.error(reason));
+            (Err(error), [(_, described)]) => return Err(described.error(error)),
+            (Err(_), _) => {
+                let (first, second) = group.split_at(group.len() / 2);
+                waiting.extend([(first, memory), (second, memory)]);
             }
         }
     }
-    Ok(automata)
+    Ok(engines)
 }
 
 #[derive(Default)]

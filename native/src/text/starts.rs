@@ -1,19 +1,20 @@
 //! Where a match can begin, by two bytes: the one before and the first. Text in which nothing begins is passed at the
 //! speed of one look-up a byte, or of memchr where all matches begin with one of at most three bytes.
 
-use super::automaton::{Automaton, BEFORE, KINDS, kind_of};
+use super::automaton::{BEFORE, KINDS, kind_of};
+use super::engine::Engine;
 
 const ROW: usize = 256 / 64;
 
 pub(super) struct Starts {
-    /// Which automata, by what is before and the first byte.
-    automata: Box<[[Mask; 256]; KINDS]>,
+    /// Which engines, by what is before and the first byte.
+    engines: Box<[[Mask; 256]; KINDS]>,
     /// Whether any, by the byte before and the first byte.
     pairs: Box<[u64; 256 * ROW]>,
     few: Option<Few>,
 }
 
-/// A bit for each automaton; the last one stands for all that are left.
+/// A bit for each engine; the last one stands for all that are left.
 type Mask = u64;
 const LAST: usize = Mask::BITS as usize - 1;
 
@@ -25,11 +26,14 @@ enum Few {
 }
 
 impl Starts {
-    pub(super) fn of(automata: &[Automaton]) -> Self {
+    /// In bytes.
+    pub(super) const MEMORY: usize = size_of::<[[Mask; 256]; KINDS]>() + size_of::<[u64; 256 * ROW]>();
+
+    pub(super) fn of(engines: &[Engine]) -> Self {
         let mut by_kind = Box::new([[0; 256]; KINDS]);
         for (masks, before) in by_kind.iter_mut().zip(BEFORE) {
             for (first, mask) in (0..=255).zip(masks) {
-                let beginning = automata.iter().enumerate().filter(|(_, automaton)| automaton.begins(before, first));
+                let beginning = engines.iter().enumerate().filter(|(_, engine)| engine.begins(before, first));
                 *mask = beginning.fold(0, |mask, (number, _)| mask | 1 << number.min(LAST));
             }
         }
@@ -40,13 +44,22 @@ impl Starts {
             }
         }
         let few = Few::of((0..=255).filter(|first| by_kind.iter().any(|masks| masks[usize::from(*first)] != 0)));
-        Self { automata: by_kind, pairs, few }
+        Self { engines: by_kind, pairs, few }
     }
 
-    /// The numbers of the automata, of so many, in which a match can begin with the byte `first`.
-    pub(super) fn automata(&self, before: Option<u8>, first: u8, count: usize) -> impl Iterator<Item = usize> {
-        let mask = self.automata[kind_of(before)][usize::from(first)];
-        (0..count).filter(move |number| mask >> (*number).min(LAST) & 1 != 0)
+    /// The numbers of the engines, of so many, for which a match can begin with the byte `first`.
+    pub(super) fn engines(&self, before: Option<u8>, first: u8, count: usize) -> impl Iterator<Item = usize> {
+        let mut mask = self.engines[kind_of(before)][usize::from(first)];
+        let mut left = if mask >> LAST & 1 == 0 { 0..0 } else { LAST..count };
+        mask &= !(1 << LAST);
+        std::iter::from_fn(move || {
+            if mask == 0 {
+                return left.next();
+            }
+            let number = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            Some(number)
+        })
     }
 
     /// The first place from `at` on where a match can begin, or the length of `text`. `before` is the byte before `at`.
@@ -64,7 +77,7 @@ impl Starts {
                 None => at,
             };
             let Some(first) = text.get(at).copied() else { return text.len() };
-            if self.automata[kind_of(before)][usize::from(first)] != 0 {
+            if self.engines[kind_of(before)][usize::from(first)] != 0 {
                 return at;
             }
             if self.few.is_none() {
@@ -76,14 +89,16 @@ impl Starts {
     }
 
     fn next_of_many(&self, text: &[u8], from: usize) -> usize {
-        let pairs = text[from - 1..].windows(2);
-        let mut found = pairs.enumerate().filter(|(_, pair)| bit(&self.pairs[usize::from(pair[0]) * ROW..], pair[1]));
-        found.next().map_or(text.len(), |(distance, _)| from + distance)
+        let mut before = text[from - 1];
+        for (distance, first) in text[from..].iter().enumerate() {
+            let word = self.pairs[usize::from(before) * ROW + usize::from(first / 64)];
+            if word >> (first % 64) & 1 != 0 {
+                return from + distance;
+            }
+            before = *first;
+        }
+        text.len()
     }
-}
-
-fn bit(row: &[u64], index: u8) -> bool {
-    row[usize::from(index / 64)] >> (index % 64) & 1 != 0
 }
 
 impl Few {

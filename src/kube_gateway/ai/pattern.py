@@ -11,11 +11,13 @@ Action = Literal["mask", "deny"]
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Exactly one of `literal` and `regex`. `words`: the match begins and ends at an (ASCII) word boundary.
+    """Exactly one of `literal` and `regex` (syntax of Rust's regex crate; word boundaries are ASCII ones).
 
-    `check`: a match counts only if the digits pass. `replacement` stands in the place of a masked match; `{hash}` in it is
-    the first 8 hexadecimal digits of an HMAC-SHA256 of the match, so that equal values stay equal. `expand`: `$1` and
-    `${name}` in it are groups of `regex`, and `$$` is a dollar.
+    `words`: no ASCII letter, digit or underscore stands directly before or after the match. `check`: a match counts only
+    if it has at most 128 bytes and its digits pass; otherwise shorter ones may. A match has at most 64 KiB. Several
+    patterns may share an `id`: their matches are counted together. `replacement` stands in the place of a masked match;
+    `{hash}` in it is the first 8 hexadecimal digits of an HMAC-SHA256 of the match, so that equal values stay equal.
+    `expand`: `$1` and `${name}` in it are groups of `regex`, and `$$` is a dollar.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A real browser that runs in the pod `client` and shows the demo's chat page."""
+"""A real browser that runs in a pod's network and shows the demo's chat page."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _WITHIN = 20
 class ChatPage:
     """The page, open while entered. The server is the pod's application; the browser is only in its network."""
 
-    def __init__(self, world: World, directory: Path, *, dark: bool = False) -> None:
+    def __init__(self, world: World, directory: Path, *, pod: str = "client", dark: bool = False) -> None:
         self._world = world
+        self._pod = pod
         self._directory = directory
         self._dark = dark
-        self.server = ServerProcess(world.place("client"), directory / "chat.log")
+        self.server = ServerProcess(world.place(pod), directory / "chat.log")
 
     def __enter__(self) -> ChatPage:
         self._open = ExitStack()
@@ -42,7 +43,7 @@ class ChatPage:
                 within=20,
             )
             opening.callback(self.server.stop)
-            opening.enter_context(inside(self._world.pods.instance.pod_namespace("client")))
+            opening.enter_context(inside(self._world.pods.instance.pod_namespace(self._pod)))
             self.browser = webdriver.Chrome(options=self._options(), service=self._service())
             opening.callback(self.browser.quit)
             self.load()

@@ -20,8 +20,14 @@ import msgspec
 from kube_gateway._native import Core, Hooks, LlmRequest
 
 PATIENCE = 5.0
-ENDPOINTS = [("POST", "/chat/completions"), ("POST", "/api/chat"), ("GET", "/models"), ("POST", "/api/blobs/[^/]+")]
-BY_HEAD = [3]
+ENDPOINTS = [
+    ("POST", "/chat/completions"),
+    ("POST", "/api/chat"),
+    ("GET", "/models"),
+    ("POST", "/api/blobs/[^/]+"),
+    ("HEAD", "/api/blobs/[^/]+"),
+]
+BY_HEAD = [3, 4]
 
 FRAMING_OF = {"text/event-stream": "sse", "application/json": "whole", "application/x-ndjson": "ndjson"}
 

@@ -30,6 +30,14 @@ def test_a_reply_never_reaches_the_server_and_the_connection_goes_on(rig):
     assert engine.decisions[0].facts()["status"] == 403
 
 
+def test_a_reply_to_head_has_no_body(rig):
+    request = b"HEAD /api/blobs/a HTTP/1.1\r\nHost: a\r\n\r\n"
+    _, client, _ = decided(rig, request * 2, reply=Reply(headers=()))
+    expected = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 14\r\n\r\n" * 2
+    assert client.exactly(len(expected)) == expected
+    client.nothing()
+
+
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_reply_closes_if_the_client_wants_that(rig, version):
     request = post(b"{}", "Connection: close").replace(b"HTTP/1.1", version.encode())

@@ -54,7 +54,8 @@ def test_calls_side_by_side_spend_no_budget_twice(scene):
     answers = []
 
     def ask():
-        answers.append(scene.chat().ask("slow 0.05 c"))
+        # Long enough for its estimate not to be less than what the server counts.
+        answers.append(scene.chat().ask("slow 0.05 abcdefghijklmnopqrstuvwxyz"))
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
@@ -78,9 +79,8 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(scene):
     answer = scene.chat().ask("a b c")
     assert answer["status"] == 200
     assert scene.pods.gateway_processes("client")["worker"] != worker
-    ai = scene.wait_ai(lambda ai: ai.models)
-    assert (ai.policy, ai.revision) == (policy_name(BUDGET), scene.ai().revision)
-    assert used(scene) >= 70
+    ai = scene.wait_ai(lambda ai: ai.budgets and used(scene) >= 70)
+    assert (ai.policy, ai.revision) == (policy_name(BUDGET), 2)
     assert scene.pods.pod("client").generation == 1
 
 
@@ -104,8 +104,7 @@ def test_a_gateway_that_is_killed_has_a_successor_that_goes_on_counting(scene):
         time.sleep(0.05)
     scene.pods.client.wait_settled("client", timeout=20)
     assert scene.chat().ask("a b c")["status"] == 200
-    scene.wait_ai(lambda ai: ai.models)
-    assert used(scene) >= 70
+    scene.wait_ai(lambda ai: ai.budgets and used(scene) >= 70)
 
 
 def test_a_gateway_that_takes_over_has_policy_and_budgets_from_its_first_connection_on(scene):

@@ -157,20 +157,32 @@ impl Incoming<'_> {
             Decided::Call(verdict, mut exchange) => {
                 add(&counters.llm_requests, 1);
                 exchange.facts.request_bytes = raw.len() as u64;
-                let next = match verdict {
-                    Verdict::Reply(answer) => {
-                        add(&counters.llm_replies, 1);
-                        exchange.accept(None, asked);
-                        let complete = sending.framing().is_done();
-                        self.reply(wire, &answer, &mut exchange, complete).await
-                    }
-                    Verdict::Forward(mut forward) => {
-                        exchange.accept(forward.answer.take(), asked);
-                        self.forward(wire, sending, forward, &mut exchange, raw).await
-                    }
-                };
+                let next = self.carry_out(wire, sending, verdict, &mut exchange, (raw, asked)).await;
                 self.settle(wire, &mut exchange, &next);
                 next.map(Some)
+            }
+        }
+    }
+
+    /// `asked`: when the policy was.
+    async fn carry_out(
+        &self,
+        wire: &mut Wire<'_>,
+        sending: &mut Sending,
+        verdict: Verdict,
+        exchange: &mut Exchange,
+        (raw, asked): (Bytes, Instant),
+    ) -> Result<Next, Broken> {
+        match verdict {
+            Verdict::Reply(answer) => {
+                add(&self.context.interception.counters.llm_replies, 1);
+                exchange.accept(None, asked);
+                let complete = sending.framing().is_done();
+                self.reply(wire, &answer, exchange, complete).await
+            }
+            Verdict::Forward(mut forward) => {
+                exchange.accept(forward.answer.take(), asked);
+                self.forward(wire, sending, forward, exchange, raw).await
             }
         }
     }
@@ -186,7 +198,11 @@ impl Incoming<'_> {
         let close = close || !complete;
         exchange.facts.status = answer.status;
         exchange.facts.response_bytes = answer.body.len() as u64;
-        wire.client_out.send(&reply::complete(answer, close, keep_alive)).await?;
+        let mut message = reply::complete(answer, close, keep_alive);
+        if self.request.method == "HEAD" {
+            message.truncate(message.len() - answer.body.len());
+        }
+        wire.client_out.send(&message).await?;
         Ok(if close { Next::Close } else { Next::Request })
     }
 

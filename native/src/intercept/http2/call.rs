@@ -165,27 +165,41 @@ impl Incoming {
             Decided::Call(verdict, mut exchange) => {
                 add(&counters.llm_requests, 1);
                 exchange.facts.request_bytes = content.len() as u64;
-                let result = match verdict {
-                    Verdict::Reply(answer) => {
-                        add(&counters.llm_replies, 1);
-                        exchange.accept(None, asked);
-                        exchange.facts.client_gone = true;
-                        exchange.facts.status = answer.status;
-                        exchange.facts.response_bytes = answer.body.len() as u64;
-                        place.reply(&answer).await
-                    }
-                    Verdict::Forward(mut forward) => {
-                        exchange.accept(forward.answer.take(), asked);
-                        // Until the end says otherwise: a client may leave at any time, and this is dropped then.
-                        exchange.facts.client_gone = true;
-                        let limit = self.policy.body_limit();
-                        place.forward(request, forward, content, &mut exchange, limit).await
-                    }
-                };
+                let result = self.carry_out(&mut place, request, verdict, &mut exchange, (content, asked)).await;
                 exchange.facts.client_gone = result.is_err() && !exchange.facts.upstream_failed;
                 add(&counters.llm_clients_gone, u64::from(exchange.facts.client_gone));
                 add(&counters.llm_upstream_failures, u64::from(exchange.facts.upstream_failed));
                 result
+            }
+        }
+    }
+
+    /// `asked`: when the policy was. Until the end says otherwise the client counts as gone: it may leave at any time, and
+    /// this is dropped then.
+    async fn carry_out(
+        &self,
+        place: &mut Place<'_>,
+        request: Request<()>,
+        verdict: Verdict,
+        exchange: &mut Exchange,
+        (content, asked): (Bytes, Instant),
+    ) -> Result<(), Reason> {
+        match verdict {
+            Verdict::Reply(mut answer) => {
+                add(&place.stream.context.interception.counters.llm_replies, 1);
+                if request.method() == http::Method::HEAD {
+                    answer.body = Bytes::new();
+                }
+                exchange.accept(None, asked);
+                exchange.facts.client_gone = true;
+                exchange.facts.status = answer.status;
+                exchange.facts.response_bytes = answer.body.len() as u64;
+                place.reply(&answer).await
+            }
+            Verdict::Forward(mut forward) => {
+                exchange.accept(forward.answer.take(), asked);
+                exchange.facts.client_gone = true;
+                place.forward(request, forward, content, exchange, self.policy.body_limit()).await
             }
         }
     }
@@ -200,13 +214,9 @@ impl Place<'_> {
         Reason::INTERNAL_ERROR
     }
 
+    /// What the client still sends is not read: the stream is reset with NO_ERROR when all of this has left.
     async fn reply(&mut self, answer: &Reply) -> Result<(), Reason> {
-        reply(self.responder, answer).await?;
-        if !self.body.is_end_stream() {
-            // The answer is complete, and nobody needs what the client still sends.
-            self.responder.reset(Reason::NO_ERROR);
-        }
-        Ok(())
+        reply(self.responder, answer).await
     }
 
     async fn trailers(&mut self) -> Result<Option<HeaderMap>, Reason> {
