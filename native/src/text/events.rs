@@ -271,7 +271,9 @@ impl Engine {
     /// Ends the stream at the limit: what is held back still goes out, but for arguments that are not whole.
     fn cut(&mut self, out: &mut Vec<u8>) {
         self.separate(b",");
-        self.store.lanes.iter_mut().for_each(|lane| lane.waiting = None);
+        for lane in self.store.lanes.extract_if(.., |lane| lane.waiting.is_some()) {
+            self.plan.lanes[lane.rule].count(&lane.text, &mut self.outcome);
+        }
         self.flush(out);
         self.outcome.cut = true;
         self.ended = true;

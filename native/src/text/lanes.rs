@@ -27,12 +27,12 @@ pub(super) struct Scratch {
 }
 
 /// Copies the source as the matcher tells.
-struct Copy<'a> {
+struct Copying<'a> {
     source: &'a [u8],
     out: &'a mut Vec<u8>,
 }
 
-impl Copy<'_> {
+impl Copying<'_> {
     fn take(&mut self, decoded: usize) -> &[u8] {
         let (taken, rest) = self.source.split_at(escape::raw_length(self.source, decoded));
         self.source = rest;
@@ -40,7 +40,7 @@ impl Copy<'_> {
     }
 }
 
-impl Sink for Copy<'_> {
+impl Sink for Copying<'_> {
     fn keep(&mut self, source: &str) {
         let (taken, rest) = self.source.split_at(escape::raw_length(self.source, source.len()));
         self.source = rest;
@@ -95,7 +95,7 @@ impl Text {
             feed(shadow, text, last, &mut Nowhere);
         }
         if let Some(masker) = &mut self.masker {
-            let mut copy = Copy { source, out };
+            let mut copy = Copying { source, out };
             feed(masker, text, last, &mut copy);
             let rest = if masker.denied().is_some() { &[] } else { copy.source };
             self.held.clear();

@@ -155,6 +155,13 @@ def test_a_stream_is_cut_at_its_limit_with_what_is_held():
     assert (seen.cut, seen.denied, seen.open_keys, seen.characters) == (True, None, (("0",),), {"output": 7})
 
 
+def test_arguments_that_are_not_whole_are_not_sent_when_a_stream_is_cut():
+    filtering = tools(BY_ARGUMENT).start(framing="sse", most_output=4)
+    assert filtering.feed(call('{"cmd":["ls', name="sh")) == call("", name="sh")
+    assert filtering.feed(said("some")) == said("some")
+    assert (filtering.ended, outcome(filtering).cut, outcome(filtering).denied) == (True, True, None)
+
+
 def test_usage_decides_about_the_limit_where_there_is_any():
     filtering = plan(CHAT).start(framing="sse", most_output=10)
     long = said("x" * 400)
