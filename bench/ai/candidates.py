@@ -22,7 +22,7 @@ PORT = 9200
 """Of the model server in the pod `server`."""
 
 MODELS = AT_ONCE, SLOW, SHORT, HELD = "bench", "bench-slow", "bench-short", "bench-held"
-"""How its streams come: as fast as they can, with a pause after each event, and the same with few events; see the server."""
+"""How its streams come: as fast as they can, with a pause after each event, and two that are short; see the server."""
 
 LITELLM = Path(__file__).resolve().parents[2] / ".cache" / "litellm" / "bin" / "litellm"
 
