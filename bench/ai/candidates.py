@@ -21,8 +21,8 @@ from bench.rig import Rig
 PORT = 9200
 """Of the model server in the pod `server`."""
 
-MODELS = AT_ONCE, SLOW, SHORT = "bench", "bench-slow", "bench-short"
-"""How its streams come: as fast as they can, with a pause after each event, and the same with few events."""
+MODELS = AT_ONCE, SLOW, SHORT, HELD = "bench", "bench-slow", "bench-short", "bench-held"
+"""How its streams come: as fast as they can, with a pause after each event, and two that are short; see the server."""
 
 LITELLM = Path(__file__).resolve().parents[2] / ".cache" / "litellm" / "bin" / "litellm"
 

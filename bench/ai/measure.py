@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.ai.candidates import AT_ONCE, SHORT, SLOW, Candidate
+from bench.ai.candidates import AT_ONCE, HELD, SHORT, SLOW, Candidate
 from bench.ai.policies import ENDINGS
 from bench.measure import proportional_memory
 from bench.rig import Rig
@@ -39,6 +39,7 @@ ROWS = (
     *(Row(f"{name} p99", f"request of {name}, p99", "us") for name in BODIES),
     Row("first p50", "first token of a stream, p50", "us", limit=2000),
     Row("first p99", "first token of a stream, p99", "us"),
+    Row("held p50", "first token that is a word without an end, p50", "us"),
     Row("event", f"an event of a stream that comes at once ({EVENTS} events)", "us", limit=50),
     Row("event CPU", f"CPU for an event, {_STREAMS_AT_ONCE} slow streams at once", "us", added=False, limit=50),
     Row("per core", f"requests of 1 KB, {_CONNECTIONS} connections, for a second of CPU", "per s", added=False),
@@ -56,6 +57,7 @@ def measure(rig: Rig, candidate: Candidate, seconds: float) -> dict[str, float]:
         figures |= {f"{name} p50": result["p50_us"], f"{name} p99": result["p99_us"]}
     short = _ask(rig, candidate, seconds, stream=SHORT)
     figures |= {"first p50": short["first_p50_us"], "first p99": short["first_p99_us"]}
+    figures["held p50"] = _ask(rig, candidate, seconds, stream=HELD)["first_p50_us"]
     figures["event"] = _ask(rig, candidate, seconds, stream=AT_ONCE)["p50_us"] / EVENTS
     before = _cpu_seconds(candidate.processes)
     many = _ask(rig, candidate, seconds, connections=_CONNECTIONS)

@@ -1,7 +1,8 @@
 //! A server of OpenAI's chat completions that answers at once and always the same: what is measured is what is before it.
 //!
 //! A stream of the model `bench` comes as fast as it can, one of `bench-slow` with a pause after each event, and one of
-//! `bench-short` is such a one of few events.
+//! `bench-short` is such a one of few events. The first text of that is decided: nothing that comes can make it a part of an
+//! address. That of `bench-held` is a word that could still become one.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::http::{Body, read_head};
 use crate::options::Options;
 
-const SHORT: usize = 4;
+const SHORT: [&str; 4] = ["Well, ", "the", " quick", " answer"];
+const HELD: [&str; 4] = ["The", " quick", " answer", " of"];
 
 /// Whether a stream is asked for, and of which model, stands near the begin or the end of a body, whoever wrote it.
 const LOOK_AT: usize = 1024;
@@ -29,6 +31,7 @@ struct Answers {
     head: Vec<u8>,
     events: Vec<Vec<u8>>,
     short: Vec<Vec<u8>>,
+    held: Vec<Vec<u8>>,
     pause: Duration,
 }
 
@@ -37,6 +40,7 @@ enum Asked {
     Stream,
     Slow,
     Short,
+    Held,
 }
 
 pub(crate) async fn serve(options: &Options) -> Result<Value, String> {
@@ -72,6 +76,7 @@ async fn connection(stream: TcpStream, answers: &Answers) -> io::Result<()> {
             Asked::Stream => answers.stream(&mut stream, &answers.events, Duration::ZERO).await?,
             Asked::Slow => answers.stream(&mut stream, &answers.events, answers.pause).await?,
             Asked::Short => answers.stream(&mut stream, &answers.short, answers.pause).await?,
+            Asked::Held => answers.stream(&mut stream, &answers.held, answers.pause).await?,
         }
     }
     Ok(())
@@ -94,6 +99,8 @@ async fn asked(stream: &mut BufReader<TcpStream>, length: usize) -> io::Result<A
         Asked::Slow
     } else if text.contains("\"bench-short\"") {
         Asked::Short
+    } else if text.contains("\"bench-held\"") {
+        Asked::Held
     } else {
         Asked::Stream
     })
@@ -113,7 +120,8 @@ impl Answers {
             whole: answer("application/json", &format!("Content-Length: {}", whole.len()), &whole),
             head: answer("text/event-stream", "Transfer-Encoding: chunked", ""),
             events: stream_of(&said),
-            short: stream_of(&PIECES[..SHORT]),
+            short: stream_of(&SHORT),
+            held: stream_of(&HELD),
             pause: Duration::from_micros(pause),
         }
     }
