@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Mutex, mpsc};
 
 use super::policy::PythonPolicy;
@@ -19,9 +19,14 @@ use crate::intercept::policy::Policy;
 use crate::log;
 use crate::tunnel::tls::Identity;
 
+/// How long a policy that is being asked may take when everything ends.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 #[pyclass(module = "kube_gateway._native")]
 pub(super) struct Core {
-    runtime: Runtime,
+    /// Taken out when it is ended.
+    threads: Option<Runtime>,
+    runtime: Handle,
     gateway: Arc<Gateway>,
     queries: Mutex<mpsc::Receiver<Query>>,
     identities: AtomicU64,
@@ -77,7 +82,14 @@ impl Core {
             .context("cannot start the worker's threads")?;
         let (gateway, queries) = Gateway::new(addresses, maps);
         runtime.spawn(Arc::clone(&gateway).keep_house());
-        Ok(Self { runtime, gateway, queries: Mutex::new(queries), identities: AtomicU64::new(1) })
+        let handle = runtime.handle().clone();
+        Ok(Self {
+            threads: Some(runtime),
+            runtime: handle,
+            gateway,
+            queries: Mutex::new(queries),
+            identities: AtomicU64::new(1),
+        })
     }
 
     #[pyo3(signature = (*, chain, key, trust_bundle, trust_domain))]
@@ -186,5 +198,14 @@ impl Core {
 
     fn snapshot(&self) -> PyResult<Vec<u8>> {
         self.gateway.snapshot().map_err(|error| Error::message(error.to_string()).into())
+    }
+}
+
+impl Drop for Core {
+    /// Its threads may be about to ask a policy, for which they need the interpreter that whoever drops this holds.
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            Python::attach(|py| py.detach(|| threads.shutdown_timeout(END_WITHIN)));
+        }
     }
 }
