@@ -13,6 +13,7 @@ use super::{Interception, Subject, http1, http2};
 use crate::flow::counters::{Active, add};
 use crate::flow::sockets::reset_on_drop;
 use crate::log;
+use crate::tunnel::buffers::Buffer;
 
 /// A client whose connection we end may still be sending: an end that it has not read yet must not be lost to a reset.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -115,10 +116,13 @@ pub async fn close(wire: &mut Wire<'_>) -> Result<(), Broken> {
     wire.client_out.end().await;
     wire.server_out.end().await;
     let rest = async {
-        while wire.client.fill().await? > 0 {
-            wire.client.buffer = crate::tunnel::buffers::Buffer::default();
+        loop {
+            // With a full buffer nothing could be read, which looks like the end.
+            wire.client.buffer = Buffer::default();
+            if wire.client.fill().await? == 0 {
+                return Ok(());
+            }
         }
-        Ok(())
     };
     match tokio::time::timeout(FAREWELL, rest).await {
         Ok(result) => result,
