@@ -43,7 +43,7 @@ def on_disk(pod, **paths):
 
 
 def ollama_from_disk(pod, models):
-    container = on_disk(pod, models=models, binary=BINARY)
+    container = on_disk(pod, ollama=models, binary=BINARY)
     for library in LIBRARIES:
         name = library.partition(".")[0].replace("+", "p").replace("_", "-")
         found = Path("/usr/lib/x86_64-linux-gnu") / library
@@ -52,8 +52,8 @@ def ollama_from_disk(pod, models):
     container.pop("lifecycle")
     container["command"] = ["/binary/ollama", "serve"]
     container["env"] += [
-        {"name": "HOME", "value": "/models"},
-        {"name": "OLLAMA_MODELS", "value": "/models/models"},
+        {"name": "HOME", "value": "/ollama"},
+        {"name": "OLLAMA_MODELS", "value": "/ollama/models"},
         {"name": "OLLAMA_MAX_LOADED_MODELS", "value": "2"},
         {"name": "LD_LIBRARY_PATH", "value": "/libraries"},
     ]

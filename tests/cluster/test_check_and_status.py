@@ -157,7 +157,7 @@ def test_the_rights_of_the_manifest_are_found_to_be_there_or_not(cluster, instal
     assert code == 1
     missing = [one["message"] for one in found["it may do what it has to"]["findings"]]
     assert '{"apiGroups":[""],"resources":["pods/ephemeralcontainers"],"verbs":["patch"]}' in missing
-    assert not [rule for rule in missing if "configmaps" in rule or "leases" in rule], "the Role is there"
+    assert not [rule for rule in missing if "resourceNames" in rule or "leases" in rule], "the Role is there"
     assert found["it may do no more than that"]["status"] == "ok"
     assert found["at least one replica is ready"]["message"] == "0 of 0 are ready"
     assert found["one replica leads"]["message"] == "nobody holds the Lease"
