@@ -198,19 +198,23 @@ def test_all_that_the_product_imports_is_there(root, wheel):
     assert done.returncode == 0, done.stderr
 
 
+# The extra `otel` is not in the image, and its module is loaded only where a policy asks for it.
+LEFT_OUT = "kube_gateway/ai/meters/otel.py"
+
+
 def imports(wheel: Path) -> set[str]:
     """Every module of the product, and every module named by an import in any of them, also in functions."""
     names = set()
     with zipfile.ZipFile(wheel) as archive:
         for path in archive.namelist():
-            if path.endswith(".py"):
+            if path.endswith(".py") and path != LEFT_OUT:
                 names.add(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
                 for node in ast.walk(ast.parse(archive.read(path))):
                     if isinstance(node, ast.Import):
                         names.update(alias.name for alias in node.names)
                     elif isinstance(node, ast.ImportFrom) and node.module:
                         names.add(node.module)
-    return names
+    return names - {LEFT_OUT.removesuffix(".py").replace("/", ".")}
 
 
 def test_the_libraries_of_the_watcher_work(root):
