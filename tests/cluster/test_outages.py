@@ -93,7 +93,13 @@ def test_the_api_server_is_away_for_half_a_minute(cluster, product, pair, tmp_pa
 
 
 def test_gateways_live_on_without_watchers(cluster, product, pair, tmp_path):
+    before = {pod: talk.statistics(cluster, pod, pair)["reconnects"] for pod in PAIR}
     product.enrol(*PAIR, namespace=pair, netflush="true")
+    # To end connections in clear is the watcher's to say.
+    cluster.eventually(
+        "the connections in clear are made anew",
+        lambda: all(talk.statistics(cluster, pod, pair)["reconnects"] > before[pod] for pod in PAIR),
+    )
     talk.answered(cluster, "left", pair)
     cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
     try:
