@@ -12,7 +12,7 @@ from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.conversation import LONGEST_LINE, converse
 from kube_gateway.errors import IdentityError
-from kube_gateway.model.flow import ClearConnection, GatewaySnapshot, PeerReport
+from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 from kube_gateway.model.service import Backend, ServiceBackends
 
 SERVICE = ServiceBackends(service="shop/web", backends=(Backend(address="10.0.0.3", port=8080),))
@@ -160,29 +160,6 @@ async def test_a_line_without_end_ends_the_line(tmp_path):
 async def test_a_second_introduction_changes_nothing(tmp_path):
     async with Line(tmp_path) as line:
         assert await line.ask(messages.Hello(pod="shop/other", uid="2", generation=2, version="0"), QUERY) == NO
-
-
-def test_the_longest_report_is_no_line_without_end():
-    peer = PeerReport(
-        address="fd00:1234:5678:9abc:def0:1234:5678:9abc",
-        state="enrolled",
-        spiffe_id="spiffe://" + "d" * 200 + "/ns/" + "n" * 63 + "/sa/" + "s" * 253,
-        cipher="TLS_AES_256_GCM_SHA384",
-        key_exchange="X25519MLKEM768",
-        certificate_expires=1e10,
-        tunnelled=2**63,
-        clear=2**63,
-        refused=2**63,
-    )
-    connection = msgspec.structs.replace(CLEAR, cookie=2**63, local_address=peer.address, remote_address=peer.address)
-    longest = messages.Report(
-        state="ready",
-        settings_revision=1,
-        certificate_expires=1e10,
-        clear_connections=(connection,) * 1000,
-        snapshot=GatewaySnapshot(peers=(peer,) * 400),
-    )
-    assert len(messages.encode(longest)) < LONGEST_LINE
 
 
 async def test_a_gateway_that_says_nothing_any_more_is_lost(tmp_path, monkeypatch):

@@ -7,9 +7,11 @@ Azure OpenAI has the model in the path, as a deployment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from kube_gateway.ai.dialect import Asked, Outcome, Reason, Reply, Totals
+import msgspec
+
+from kube_gateway.ai.dialect import Asked, Endpoint, Outcome, Reason, Reply, Totals
 from kube_gateway.ai.dialects import _wire
 from kube_gateway.ai.shape import When
 
@@ -80,3 +82,17 @@ def unfinished(asked: Asked, outcome: Outcome) -> list[int]:
     begun = {key[0] for key in outcome.open_keys if key}
     expected = {str(index) for index in _wire.choices(asked)}
     return sorted(int(index) for index in (begun | expected) - ended if index.isascii() and index.isdigit())
+
+
+def with_deployment(endpoint: Endpoint) -> tuple[Endpoint, Endpoint]:
+    """Return a call, and the same as a deployment of Azure has it: with the model in the target."""
+    request = msgspec.structs.replace(endpoint.request, model_in_target=True)
+    name, pattern = f"{endpoint.name}_deployment", DEPLOYMENT + endpoint.pattern
+    return endpoint, msgspec.structs.replace(endpoint, name=name, pattern=pattern, request=request)
+
+
+def ended(chunks: Sequence[bytes], *, asked: Asked, outcome: Outcome, head: Mapping[str, object]) -> bytes:
+    """Return the last events of a stream: `chunks`, the usage where it was asked for and is known, and the end."""
+    usage = known_usage(outcome)
+    known = [_wire.event({**head, "choices": [], "usage": usage})] if asked.wants_usage and usage is not None else []
+    return b"".join([*chunks, *known, DONE])

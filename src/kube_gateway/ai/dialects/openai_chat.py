@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reply
 from kube_gateway.ai.dialects import _openai, _wire
 from kube_gateway.ai.dialects._openai_chat_shapes import REQUEST, RESPONSE, STREAM
@@ -32,15 +30,7 @@ class OpenAIChat(_openai.OpenAI):
     """Chat completions."""
 
     name = "openai_chat"
-    endpoints = (
-        CHAT,
-        msgspec.structs.replace(
-            CHAT,
-            name="chat_completions_deployment",
-            pattern=_openai.DEPLOYMENT + CHAT.pattern,
-            request=msgspec.structs.replace(REQUEST, model_in_target=True),
-        ),
-    )
+    endpoints = _openai.with_deployment(CHAT)
 
     def answer(self, asked: Asked, *, text: str) -> Reply:
         """Return a completion whose choices all say `text`."""
@@ -65,10 +55,7 @@ class OpenAIChat(_openai.OpenAI):
             _chunk(asked, head=head, index=index, delta=delta, finish=finish)
             for index in _openai.unfinished(asked, outcome)
         ]
-        usage = _openai.known_usage(outcome)
-        if asked.wants_usage and usage is not None:
-            chunks.append(_wire.event({**head, "choices": [], "usage": usage}))
-        return b"".join([*chunks, _openai.DONE])
+        return _openai.ended(chunks, asked=asked, outcome=outcome, head=head)
 
 
 def _head(asked: Asked, *, identity: str, created: int) -> dict[str, object]:

@@ -63,15 +63,7 @@ class OpenAICompletions(_openai.OpenAI):
     """Legacy completions."""
 
     name = "openai_completions"
-    endpoints = (
-        COMPLETIONS,
-        msgspec.structs.replace(
-            COMPLETIONS,
-            name="completions_deployment",
-            pattern=_openai.DEPLOYMENT + COMPLETIONS.pattern,
-            request=msgspec.structs.replace(REQUEST, model_in_target=True),
-        ),
-    )
+    endpoints = _openai.with_deployment(COMPLETIONS)
 
     def answer(self, asked: Asked, *, text: str) -> Reply:
         """Return a completion whose choices all are `text`."""
@@ -99,10 +91,7 @@ class OpenAICompletions(_openai.OpenAI):
             _chunk(asked, head=head, choice=_choice(index, text="", finish=finish))
             for index in _openai.unfinished(asked, outcome)
         ]
-        usage = _openai.known_usage(outcome)
-        if asked.wants_usage and usage is not None:
-            chunks.append(_wire.event({**head, "choices": [], "usage": usage}))
-        return b"".join([*chunks, _openai.DONE])
+        return _openai.ended(chunks, asked=asked, outcome=outcome, head=head)
 
 
 def _head(asked: Asked, *, identity: str, created: int) -> dict[str, object]:

@@ -6,8 +6,6 @@ read. Servers for models that see also take messages (vLLM). No text can be the 
 
 from __future__ import annotations
 
-import msgspec
-
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reply
 from kube_gateway.ai.dialects import _openai
 from kube_gateway.ai.shape import Lane, RequestShape, ResponseShape
@@ -40,15 +38,7 @@ class OpenAIEmbeddings(_openai.OpenAI):
     """Embeddings."""
 
     name = "openai_embeddings"
-    endpoints = (
-        EMBEDDINGS,
-        msgspec.structs.replace(
-            EMBEDDINGS,
-            name="embeddings_deployment",
-            pattern=_openai.DEPLOYMENT + EMBEDDINGS.pattern,
-            request=msgspec.structs.replace(REQUEST, model_in_target=True),
-        ),
-    )
+    endpoints = _openai.with_deployment(EMBEDDINGS)
 
     def answer(self, asked: Asked, *, text: str) -> Reply:
         """Return an error that says `text`."""
