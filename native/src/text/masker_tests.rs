@@ -152,6 +152,16 @@ fn a_pattern_too_large_to_be_built_works_all_the_same() {
 }
 
 #[test]
+fn a_pattern_that_can_match_nothing_does_not_begin_within_a_character() {
+    let patterns = compiled(
+        r#"[{"id":"a","regex":"(?:[^a]{2}\\w{1,3}b)*","words":true},
+        {"id":"b","regex":"(?:\\w{10,150}[=:]\\w{10,150})?","words":true}]"#,
+    );
+    assert_eq!(patterns.warnings().len(), 2, "{:?}", patterns.warnings());
+    assert_eq!(fed(masker(&patterns), ["aaaaσ", "aa\na€", "€-éb-"]).0, "aaaaσaa\na€***-");
+}
+
+#[test]
 fn a_long_run_in_vain_is_not_run_again() {
     let patterns = compiled(
         r#"[{"id":"a","regex":"[a-z]+@"},{"id":"b","regex":"[a-z0-9]+!","check":"luhn"},{"id":"c","literal":"y"}]"#,

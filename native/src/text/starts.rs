@@ -32,7 +32,8 @@ impl Starts {
     pub(super) fn of(engines: &[Engine]) -> Self {
         let mut by_kind = Box::new([[0; 256]; KINDS]);
         for (masks, before) in by_kind.iter_mut().zip(BEFORE) {
-            for (first, mask) in (0..=255).zip(masks) {
+            let masks = (0..=255).zip(masks).filter(|(first, _)| !goes_on(*first));
+            for (first, mask) in masks {
                 let beginning = engines.iter().enumerate().filter(|(_, engine)| engine.begins(before, first));
                 *mask = beginning.fold(0, |mask, (number, _)| mask | 1 << number.min(LAST));
             }
@@ -99,6 +100,12 @@ impl Starts {
         }
         text.len()
     }
+}
+
+/// Whether a character of UTF-8 goes on with this byte. No match begins there, though an engine that can match nothing at
+/// all cannot tell: it has seen an empty match.
+const fn goes_on(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
 }
 
 impl Few {
