@@ -21,10 +21,14 @@ Encryption = Literal["none", "off", "permissive", "strict"]
 
 Flush = Literal["never", "all", "idle"]
 
+Udp = Literal["allow", "dns-only", "block"]
+"""What of the pod's UDP leaves it: all, what goes to port 53, nothing. Counted in any case."""
+
 _ENCRYPTION: dict[str, Encryption] = {"true": "permissive", "strict": "strict", "false": "off"}
 _FLUSH: dict[str, Flush] = {"true": "all", "idle": "idle", "false": "never"}
 _BOOLEAN = {"true": True, "false": False}
-_NOT_YET = {"ktls", "exempt-sources"}
+_UDP: dict[str, Udp] = {"allow": "allow", "dns-only": "dns-only", "block": "block"}
+_NOT_YET = {"ktls"}
 _ONLY_WITH_AI = ("ai-model", "ai-config", "metrics-port")
 _LONGEST_MODEL = 256
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
@@ -39,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `ai`: the pod's LLM calls pass a policy. `ai_model` is the model that they all go to, empty for none; `ai_config` the
     name of what holds the policy, empty for `<pod>-kube-gateway`. `metrics_port` is where the pod's address serves figures
     of them, 0 for nowhere.
+
+    `udp` is what of the pod's UDP may leave it. `exempt_sources` are CIDRs that a strict pod is reached from in clear all
+    the same. `flush_exclude_ports`: a connection with one of these at either end is never ended for being in clear.
     """
 
     wanted: bool = False
@@ -53,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ai_model: str = ""
     ai_config: str = ""
     metrics_port: int = 0
+    udp: Udp = "allow"
+    exempt_sources: tuple[str, ...] = ()
+    flush_exclude_ports: tuple[int, ...] = ()
 
     @property
     def encrypting(self) -> bool:
@@ -185,6 +195,9 @@ def _own_port(key: str, text: str) -> int:
 _PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "encrypt": ("encryption", _choice(_ENCRYPTION)),
     "netflush": ("flush", _choice(_FLUSH)),
+    "netflush-exclude-ports": ("flush_exclude_ports", _ports),
+    "exempt-sources": ("exempt_sources", _cidrs),
+    "udp": ("udp", _choice(_UDP)),
     "endpoint": ("accept_only", _choice(_BOOLEAN)),
     "enabled": ("enabled", _choice(_BOOLEAN)),
     "debug": ("debug", _choice(_BOOLEAN)),
