@@ -16,6 +16,10 @@ TEST_PACKAGES := $(IMAGE_PACKAGES) bpftool chromium chromium-driver clang-format
 # Where the test cluster lives; a short path, as addresses of sockets are in it.
 CLUSTER := /var/tmp/kube-gateway-cluster
 
+# What tests of hostile conditions note for their table.
+FIGURES := out/hostile/figures.jsonl
+export KUBE_GATEWAY_FIGURES := $(CURDIR)/$(FIGURES)
+
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 # cargo as rustup installs it, where it is not on the PATH yet.
@@ -31,13 +35,14 @@ apt = for package in $(1); do \
       printf '\#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; fi; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
-.PHONY: help demo demo-ai test bench bench-ai build lint wheel image cluster cluster-down test-cluster test-vm packages test-packages \
-  ollama litellm toolchain clean
+.PHONY: help demo demo-ai test test-hostile bench bench-ai build lint wheel image cluster cluster-down test-cluster test-vm packages \
+  test-packages ollama litellm toolchain clean
 
 help:
 	@echo 'make demo    two running pods, in clear and then encrypted'
 	@echo 'make demo-ai LLM calls of running pods under control, with a real Ollama'
 	@echo 'make test    all checks and tests'
+	@echo 'make test-hostile hostile input, attackers and faults, in full, and a table of what was shown'
 	@echo 'make bench   against no proxy and against Envoy, in one run'
 	@echo 'make bench-ai against no proxy and against a LiteLLM proxy, in one run'
 	@echo 'make build   only set up and build'
@@ -59,7 +64,10 @@ demo-ai: build ollama
 	$(call say,Running the demo of the AI control)
 	@PYTHONPATH=tests $(PYTHON) -m demo.ai $(DEMO)
 
+# Tests of hostile conditions run in their short form here.
+test: export KUBE_GATEWAY_SHORT := 1
 test: build test-packages lint ollama litellm
+	@rm -f $(FIGURES)
 	$(call say,Testing the native core)
 	@cargo test --release --locked --quiet -p kube-gateway-native
 	$(call say,Building the load generator)
@@ -68,6 +76,17 @@ test: build test-packages lint ollama litellm
 	@$(MAKE) --no-print-directory -s wheel
 	$(call say,Running the tests)
 	@$(PYTHON) -m pytest --ignore=tests/cluster $(PYTEST)
+	@PYTHONPATH=tests $(PYTHON) -m hostile.table
+
+# The table is printed also when a test fails: what passed is shown, what failed is not in it.
+test-hostile: build test-packages
+	@rm -f $(FIGURES)
+	@cargo build --release --locked --quiet -p kube-gateway-load
+	$(call say,Testing the native core with hostile input)
+	@cargo test --release --locked --quiet -p kube-gateway-native hostile
+	$(call say,Testing hostile conditions)
+	@failed=0; $(PYTHON) -m pytest tests/hostile tests/attacks $(PYTEST) || failed=$$?; \
+	  PYTHONPATH=tests $(PYTHON) -m hostile.table || failed=1; exit $$failed
 
 lint: build test-packages
 	$(call say,Checking style types and layers)

@@ -1,0 +1,75 @@
+"""Prints what tests of hostile conditions have shown: claim, test, figures.
+
+    python -m hostile.table [--markdown] [FILE]
+
+`--markdown` prints the rows as docs/security.md has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from hostile.ledger import Ledger, Row
+
+_WIDTH = 120
+
+
+def in_words(figures: dict[str, int | float | str]) -> str:
+    """`2,000 inputs, 0 crashes`: a name ending in a unit keeps it, so `p99_ms=3.2` is `p99 ms 3.2`."""
+    return ", ".join(_figure(name.replace("_", " "), value) for name, value in figures.items())
+
+
+def _figure(name: str, value: int | float | str) -> str:
+    if isinstance(value, str):
+        return f"{name} {value}"
+    if isinstance(value, float):
+        return f"{name} {value:,.3g}" if abs(value) < 1000 else f"{name} {value:,.0f}"
+    return f"{value:,} {name}"
+
+
+def plain(rows: Iterable[Row]) -> Iterator[str]:
+    """One paragraph a claim, so that it is readable in a log of any width."""
+    for claim, shown in _by_claim(rows):
+        yield ""
+        yield from textwrap.wrap(claim, _WIDTH)
+        for row in shown:
+            yield f"    {row.test}"
+            yield from textwrap.wrap(in_words(row.figures), _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+
+
+def markdown(rows: Iterable[Row]) -> Iterator[str]:
+    """A table of Markdown."""
+    yield "| claim | test | figures |"
+    yield "| --- | --- | --- |"
+    for claim, shown in _by_claim(rows):
+        for number, row in enumerate(shown):
+            yield f"| {'' if number else claim} | `{row.test}` | {in_words(row.figures)} |"
+
+
+def _by_claim(rows: Iterable[Row]) -> Iterator[tuple[str, Iterator[Row]]]:
+    return groupby(sorted(rows, key=lambda row: (row.claim, row.test)), key=lambda row: row.claim)
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code: 1 if there is nothing to print."""
+    parser = argparse.ArgumentParser(prog="hostile.table", description="Print what tests have shown.")
+    parser.add_argument("--markdown", action="store_true", help="as rows of docs/security.md")
+    parser.add_argument("file", nargs="?", type=Path, default=Ledger.of_this_run().path)
+    options = parser.parse_args(arguments)
+    if not options.file.exists():
+        print(f"error: no test has noted figures in {options.file}\nhint: make test-hostile", file=sys.stderr)
+        return 1
+    rows = Ledger(options.file).rows()
+    for line in (markdown if options.markdown else plain)(rows):
+        print(line)
+    print(f"\n{len({row.claim for row in rows})} claims, {len(rows)} tests", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
