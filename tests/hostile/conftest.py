@@ -27,7 +27,7 @@ def figures(request):
     rows: list[Row] = []
 
     def note(claim: str, **numbers: float | str) -> None:
-        rows.append(Row(claim=claim, test=request.node.nodeid, figures=numbers))
+        rows.append(Row(claim=claim, test=request.node.nodeid.removeprefix("tests/"), figures=numbers))
 
     yield note
     assert rows, "a test that asks for `figures` notes some"

@@ -17,7 +17,7 @@ DEFAULT = _ROOT / "out" / "hostile" / "figures.jsonl"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What one test (`file::name`, as pytest or cargo name it) has shown of a claim."""
+    """What one test has shown of a claim; it is named as in docs/security.md, `path/below/tests.py::name`."""
 
     claim: str
     test: str
