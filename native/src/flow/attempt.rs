@@ -120,11 +120,21 @@ impl<'a> Connection<'a> {
         let peer = self.open.destination.ip();
         let give_up = Instant::now() + RETRY_FOR;
         loop {
-            let standing = self.gateway.peers.standing(peer);
-            if standing == Standing::Clear {
-                return Route::Clear;
-            }
-            let (silent, why) = match self.session(tunnel, peer, standing).await {
+            let session = match self.pooled(tunnel, peer) {
+                Some(session) => Ok((session, true)),
+                None => {
+                    let turn = self.gateway.dialling.turn(peer);
+                    let Ok(_turn) = tokio::time::timeout_at(give_up.into(), turn).await else {
+                        return Route::Ended(refused("too many connections to it wait for a tunnel"));
+                    };
+                    // What is known may have changed meanwhile, and a session may have come back.
+                    match self.gateway.peers.standing(peer) {
+                        Standing::Clear => return Route::Clear,
+                        standing => self.session(tunnel, peer, standing).await,
+                    }
+                }
+            };
+            let (silent, why) = match session {
                 Ok((session, reused)) => match self.through(tunnel, session, reused).await {
                     Some(outcome) => return Route::Ended(outcome),
                     None => continue,
@@ -135,7 +145,8 @@ impl<'a> Connection<'a> {
                 }
                 Err(NoSession::Absent { silent, why }) => (silent, why),
             };
-            if standing == Standing::Unknown {
+            // Another connection may have found it enrolled while this one did not get through.
+            if self.gateway.peers.standing(peer) != Standing::Enrolled {
                 log::debug(format!("{peer} is not enrolled: {why}"));
                 self.gateway.peers.not_enrolled(peer, if silent { SILENT_FOR } else { REFUSED_FOR });
                 return Route::Clear;
@@ -154,6 +165,12 @@ impl<'a> Connection<'a> {
         }
     }
 
+    fn pooled<T: Tunnel>(&self, tunnel: &T, peer: IpAddr) -> Option<Session<T::Carrier>> {
+        let session = tunnel.pool(self.gateway).take(peer, tunnel.generation(), Session::is_quiet)?;
+        add(&self.gateway.counters.sessions_reused, 1);
+        Some(session)
+    }
+
     /// A pooled session, or a new one. The flag tells which.
     async fn session<T: Tunnel>(
         &self,
@@ -161,8 +178,7 @@ impl<'a> Connection<'a> {
         peer: IpAddr,
         standing: Standing,
     ) -> Result<(Session<T::Carrier>, bool), NoSession> {
-        if let Some(session) = tunnel.pool(self.gateway).take(peer, tunnel.generation(), Session::is_quiet) {
-            add(&self.gateway.counters.sessions_reused, 1);
+        if let Some(session) = self.pooled(tunnel, peer) {
             return Ok((session, true));
         }
         let absent = |why: io::Error| NoSession::Absent { silent: why.kind() == io::ErrorKind::TimedOut, why };

@@ -53,27 +53,103 @@ impl Drop for Active<'_> {
 /// A peer that does a thing a thousand times is one line, not a thousand.
 const SILENCE: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 4096;
+/// Of one peer, so that what it makes us say does not keep us from speaking of others.
+const REMEMBERED_OF_ONE: usize = 32;
 
 #[derive(Default)]
 pub struct LogOnce {
-    seen: Mutex<HashMap<(IpAddr, String), Instant>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    total: usize,
+    peers: HashMap<IpAddr, HashMap<String, Instant>>,
+}
+
+impl Seen {
+    /// Whether `text` is news of `peer`.
+    fn note(&mut self, peer: IpAddr, text: &str, now: Instant) -> bool {
+        if self.total >= REMEMBERED {
+            for said in self.peers.values_mut() {
+                forget(said, now);
+            }
+            self.peers.retain(|_, said| !said.is_empty());
+            self.total = self.peers.values().map(HashMap::len).sum();
+        }
+        let full = self.total >= REMEMBERED;
+        let said = self.peers.entry(peer).or_default();
+        if let Some(at) = said.get_mut(text) {
+            let old = now.duration_since(*at) >= SILENCE;
+            if old {
+                *at = now;
+            }
+            return old;
+        }
+        if said.len() >= REMEMBERED_OF_ONE {
+            self.total -= forget(said, now);
+        }
+        let is_news = !full && said.len() < REMEMBERED_OF_ONE;
+        if is_news {
+            said.insert(text.to_owned(), now);
+            self.total += 1;
+        } else if said.is_empty() {
+            self.peers.remove(&peer);
+        }
+        is_news
+    }
+}
+
+/// Forgets what was said long ago, and returns how much that was.
+fn forget(said: &mut HashMap<String, Instant>, now: Instant) -> usize {
+    let before = said.len();
+    said.retain(|_, at| now.duration_since(*at) < SILENCE);
+    before - said.len()
 }
 
 impl LogOnce {
     /// Writes `text` about `peer` to the log unless the same was said within the last minute.
     pub fn warn(&self, peer: IpAddr, text: &str) {
-        let now = Instant::now();
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.len() >= REMEMBERED {
-                seen.retain(|_, at| now.duration_since(*at) < SILENCE);
-            }
-            let key = (peer, text.to_owned());
-            if seen.len() >= REMEMBERED || seen.get(&key).is_some_and(|at| now.duration_since(*at) < SILENCE) {
-                return;
-            }
-            seen.insert(key, now);
+        let is_news = self.seen.lock().unwrap_or_else(PoisonError::into_inner).note(peer, text, Instant::now());
+        if is_news {
+            crate::log::warn(text);
         }
-        crate::log::warn(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 8));
+
+    #[test]
+    fn a_thing_is_news_once_a_minute() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        assert!(seen.note(PEER, "a", now));
+        assert!(!seen.note(PEER, "a", now + SILENCE / 2));
+        assert!(seen.note(OTHER, "a", now));
+        assert!(seen.note(PEER, "a", now + SILENCE));
+    }
+
+    #[test]
+    fn a_peer_that_makes_us_say_ever_new_things_does_not_silence_others() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        let said = (0..100_000).filter(|number| seen.note(PEER, &number.to_string(), now)).count();
+        assert_eq!(said, REMEMBERED_OF_ONE);
+        assert!(seen.note(OTHER, "a", now));
+        assert!(seen.note(PEER, "later", now + SILENCE));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        for number in 0..50_000 {
+            seen.note(IpAddr::V4(number.into()), "a", now);
+        }
+        assert_eq!((seen.total, seen.peers.len()), (REMEMBERED, REMEMBERED));
+        assert!(seen.note(PEER, "a", now + SILENCE));
+        assert_eq!(seen.total, 1);
     }
 }

@@ -14,7 +14,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::counters::{Counters, LogOnce, add};
+use super::dialling::Dialling;
+use super::handshakes::Handshakes;
 use super::peers::{PeerReport, Peers, Standing};
+use super::places::Places;
 use super::pool::Pool;
 use super::services::{Answer, Services};
 use super::{inbound, outbound};
@@ -26,8 +29,9 @@ use crate::tunnel::tls::{Identity, TlsSession};
 
 /// Application connections at once, both directions. Beyond, new ones are reset and counted: memory stays bounded.
 const MOST_STREAMS: usize = 20_000;
-/// Handshakes at once: a flood of them must not starve the connections that stand.
-const MOST_HANDSHAKES: usize = 512;
+/// Accepted sessions at once, those that wait for a stream too; of one peer, so many that others have room.
+const MOST_SESSIONS: usize = 24_000;
+const MOST_SESSIONS_OF_ONE: usize = 16_000;
 const STAMP_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// The watcher is asked about a peer only when it went silent; without an answer it counts as still enrolled.
@@ -76,7 +80,9 @@ pub struct Gateway {
     pub counters: Counters,
     pub once: LogOnce,
     pub streams: Semaphore,
-    pub handshakes: Semaphore,
+    pub handshakes: Handshakes,
+    pub dialling: Dialling,
+    pub sessions: Places,
     pub draining: watch::Sender<bool>,
     next_connection: AtomicU64,
     mode: AtomicU8,
@@ -107,7 +113,9 @@ impl Gateway {
             counters: Counters::default(),
             once: LogOnce::default(),
             streams: Semaphore::new(MOST_STREAMS),
-            handshakes: Semaphore::new(MOST_HANDSHAKES),
+            handshakes: Handshakes::default(),
+            dialling: Dialling::default(),
+            sessions: Places::new(MOST_SESSIONS, MOST_SESSIONS_OF_ONE),
             draining: watch::Sender::new(false),
             next_connection: AtomicU64::new(1),
             mode: AtomicU8::new(Mode::Permissive as u8),
@@ -247,6 +255,7 @@ impl Gateway {
                 _ = expire.tick() => {
                     self.tls_pool.expire();
                     self.plain_pool.expire();
+                    self.dialling.expire();
                 }
             }
         }

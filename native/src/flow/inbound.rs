@@ -36,18 +36,22 @@ const RESERVED_PORTS: [u16; 3] = [18000, 18001, 18443];
 pub async fn handle_tls(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) {
     let from = from.to_canonical();
     let Some(identity) = gateway.identity.load_full() else { return };
-    let Ok(permit) = gateway.handshakes.try_acquire() else {
+    let mut place = gateway.handshakes.enter(from);
+    if let Some(displaced) = place.displaced {
         add(&gateway.counters.over_limit, 1);
-        return gateway.once.warn(from, "too many handshakes at once, new tunnels are turned away");
-    };
+        gateway.once.warn(displaced, &format!("too many handshakes at once, the oldest one of {displaced} is ended"));
+    }
     let handshake = async {
         prepare_network(&stream).map_err(HandshakeError::Broken)?;
         identity.accept(stream, from).await
     };
-    let result = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
-        .await
-        .unwrap_or_else(|_| Err(HandshakeError::Broken(io::ErrorKind::TimedOut.into())));
-    drop(permit);
+    let result = tokio::select! {
+        result = tokio::time::timeout(HANDSHAKE_WITHIN, handshake) => {
+            result.unwrap_or_else(|_| Err(HandshakeError::Broken(io::ErrorKind::TimedOut.into())))
+        }
+        () = place.lost() => Err(HandshakeError::Broken(io::ErrorKind::QuotaExceeded.into())),
+    };
+    drop(place);
     match result {
         Ok(session) => {
             // Whoever dials us with a valid certificate has a gateway: never in clear to it either.
@@ -69,6 +73,10 @@ pub async fn handle_plain(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr
 }
 
 async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, from: IpAddr) {
+    let Some(_place) = gateway.sessions.take(from) else {
+        add(&gateway.counters.over_limit, 1);
+        return gateway.once.warn(from, &format!("too many tunnels at once, a new one from {from} is ended"));
+    };
     add(&gateway.counters.sessions_accepted, 1);
     let _active = Active::new(&gateway.counters.sessions_active);
     let result = streams(&gateway, &mut session, from).await;
