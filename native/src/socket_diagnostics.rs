@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,8 +17,9 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
+const STATE_CLOSE_WAIT: u8 = 8;
 const ESTABLISHED: u32 = 1 << 1;
-const CLOSE_WAIT: u32 = 1 << 8;
+const CLOSE_WAIT: u32 = 1 << STATE_CLOSE_WAIT;
 const EXTENSION_INFO: u8 = 1 << 1;
 const ATTRIBUTE_INFO: u16 = 2;
 const ATTRIBUTE_CGROUP: u16 = 21;
@@ -27,8 +29,11 @@ const REQUEST: usize = 56;
 const SOCKET_ID: std::ops::Range<usize> = 4..52;
 const MESSAGE: usize = 72;
 
-/// One connection. `idle` is seconds since data moved last in either direction; `cgroup` is the id of the cgroup that
-/// the socket was made in, 0 where the kernel does not tell.
+/// One connection. `idle` is seconds since data moved last in either direction; `age` is a lower bound, in seconds: the
+/// kernel keeps no time of birth, but both of its clocks of data start with the connection, and it adds up how long
+/// there was something to send. `half_closed`: the other side has said that it sends nothing more. `cgroup` is the id of
+/// the cgroup that the socket was made in, 0 where the kernel does not tell; `inode` names the socket among the
+/// descriptors of processes. `sent` is bytes that were acknowledged.
 #[derive(Debug, Serialize)]
 pub struct Connection {
     pub cookie: u64,
@@ -37,6 +42,12 @@ pub struct Connection {
     pub remote_address: IpAddr,
     pub remote_port: u16,
     pub idle: f64,
+    pub age: f64,
+    pub half_closed: bool,
+    pub sent: u64,
+    pub received: u64,
+    pub uid: u32,
+    pub inode: u32,
     pub cgroup: u64,
     #[serde(skip)]
     family: u8,
@@ -145,17 +156,14 @@ fn parse(payload: &[u8]) -> Option<Connection> {
     let message = payload.get(..MESSAGE)?;
     let socket_id: [u8; 48] = message.get(SOCKET_ID)?.try_into().ok()?;
     let family = message[0];
-    let (mut idle_milliseconds, mut cgroup) = (0, 0);
+    let (mut times, mut cgroup) = (Times::default(), 0);
     let mut rest = &payload[MESSAGE..];
     while rest.len() >= 4 {
         let (length, kind) = (u16_at(rest, 0) as usize, u16_at(rest, 2));
         let Some(value) = rest.get(4..length) else { break };
         match kind {
-            // struct tcp_info: milliseconds since data was sent (byte 44) and received (byte 52).
-            ATTRIBUTE_INFO if value.len() >= 56 => idle_milliseconds = u32_at(value, 44).min(u32_at(value, 52)),
-            ATTRIBUTE_CGROUP if value.len() >= 8 => {
-                cgroup = u64::from(u32_at(value, 0)) | (u64::from(u32_at(value, 4)) << 32);
-            }
+            ATTRIBUTE_INFO => times = Times::read(value),
+            ATTRIBUTE_CGROUP if value.len() >= 8 => cgroup = u64_at(value, 0),
             _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
@@ -166,11 +174,40 @@ fn parse(payload: &[u8]) -> Option<Connection> {
         local_port: u16::from_be_bytes([socket_id[0], socket_id[1]]),
         remote_address: address(family, &socket_id[20..36])?,
         remote_port: u16::from_be_bytes([socket_id[2], socket_id[3]]),
-        idle: f64::from(idle_milliseconds) / 1000.0,
+        idle: times.idle.as_secs_f64(),
+        age: times.age.as_secs_f64(),
+        half_closed: message[1] == STATE_CLOSE_WAIT,
+        sent: times.sent,
+        received: times.received,
+        uid: u32_at(message, 64),
+        inode: u32_at(message, 68),
         cgroup,
         family,
         socket_id,
     })
+}
+
+/// What is read of `struct tcp_info` (linux/tcp.h), which grows at its end: what a kernel does not tell is zero.
+#[derive(Default)]
+struct Times {
+    idle: Duration,
+    age: Duration,
+    sent: u64,
+    received: u64,
+}
+
+impl Times {
+    fn read(info: &[u8]) -> Self {
+        let since_sent = Duration::from_millis(u32_at(info, 44).into());
+        let since_received = Duration::from_millis(u32_at(info, 52).into());
+        let busy = Duration::from_micros(u64_at(info, 168));
+        Self {
+            idle: since_sent.min(since_received),
+            age: since_sent.max(since_received).max(busy),
+            sent: u64_at(info, 120),
+            received: u64_at(info, 128),
+        }
+    }
 }
 
 fn address(family: u8, octets: &[u8]) -> Option<IpAddr> {
@@ -190,8 +227,15 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|piece| piece.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|piece| piece.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::linux::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -203,6 +247,41 @@ mod tests {
         let ours = found.iter().find(|c| c.local_port == port && c.remote_port == peer).expect("not listed");
         assert_eq!(ours.remote_address, "127.0.0.1".parse::<IpAddr>().unwrap());
         assert_ne!(ours.cookie, 0);
+    }
+
+    #[test]
+    fn a_connection_tells_its_owner_and_what_it_carried() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"twelve bytes").unwrap();
+        server.read_exact(&mut [0; 12]).unwrap();
+        drop(server);
+        let (port, peer) = (client.local_addr().unwrap().port(), client.peer_addr().unwrap().port());
+        let found = connections().unwrap();
+        let ours = found.iter().find(|c| c.local_port == port && c.remote_port == peer).expect("not listed");
+        let file = std::fs::metadata(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
+        assert_eq!((u64::from(ours.inode), ours.uid), (file.st_ino(), file.st_uid()));
+        assert_eq!((ours.sent, ours.received, ours.half_closed), (12, 0, true));
+    }
+
+    #[test]
+    fn a_connection_is_at_least_as_old_as_its_longest_silence() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (port, peer) = (client.local_addr().unwrap().port(), client.peer_addr().unwrap().port());
+        std::thread::sleep(Duration::from_millis(300));
+        client.write_all(b"now").unwrap();
+        let found = connections().unwrap();
+        let ours = found.iter().find(|c| c.local_port == port && c.remote_port == peer).expect("not listed");
+        assert!(ours.idle < 0.2, "idle for {} s", ours.idle);
+        assert!((0.28..30.0).contains(&ours.age), "{} s old", ours.age);
+    }
+
+    #[test]
+    fn a_short_description_of_a_connection_leaves_zeros() {
+        let times = Times::read(&[1; 50]);
+        assert_eq!((times.idle, times.sent, times.received), (Duration::ZERO, 0, 0));
     }
 
     #[test]

@@ -170,7 +170,8 @@ def drop_privileges() -> None:
 
 def connections() -> bytes:
     """Established TCP connections of this network namespace as a JSON array of objects with `cookie`, `local_address`,
-    `local_port`, `remote_address`, `remote_port`, `idle` (seconds) and `cgroup` (inode number, 0 unknown)."""
+    `local_port`, `remote_address`, `remote_port`, `idle` and `age` (seconds, the latter at least), `half_closed`, `sent`
+    and `received` (bytes), `uid`, `inode` (of the socket) and `cgroup` (inode number, 0 unknown)."""
 
 def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""

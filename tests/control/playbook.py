@@ -17,6 +17,7 @@
 >> refuses a TEXT               its gateway says that it does not understand this policy
 >> relayed a                   all its connections in clear go through its gateway
 >> foreign a ADDRESS            the first of its connections in clear has this own address
+>> flushed a                    the connections that were just decided on for it are ended
 >> outdated a                   a newer version is there that shall take over from its gateway
 >> peer a                       the pod is only somebody's peer: nothing is decided on it
 >> time SECONDS
@@ -29,6 +30,7 @@ import msgspec
 
 from kube_gateway.control import actions
 from kube_gateway.control.decide import decide
+from kube_gateway.control.flush_log import FlushLog
 from kube_gateway.control.observed import (
     GatewayObservation,
     Observed,
@@ -51,11 +53,12 @@ class World:
         self.now = 100.0
         self.pods: dict[str, PodObservation] = {}
         self.only_peers: set[str] = set()
+        self.flushes = FlushLog()
 
     def decide(self) -> tuple[actions.Action, ...]:
         pods = tuple(pod for name, pod in self.pods.items() if name not in self.only_peers)
         peers = tuple(self.pods[name] for name in sorted(self.only_peers))
-        return decide(Observed(now=self.now, pods=pods, peers=peers))
+        return decide(Observed(now=self.now, pods=pods, peers=peers, ended=self.flushes.lately(self.now)))
 
     def happen(self, event: str) -> None:
         verb, *words = event.split()
@@ -153,6 +156,11 @@ class World:
         first = msgspec.structs.replace(first, local_address=address)
         self.change_gateway(name, clear_connections=(first, *others))
 
+    def _flushed(self, name: str) -> None:
+        for action in self.decide():
+            if isinstance(action, actions.Flush) and action.pod == f"default/{name}":
+                self.carry_out(action)
+
     def _outdated(self, name: str) -> None:
         self.change_gateway(name, outdated=True)
 
@@ -177,7 +185,10 @@ class World:
                 self.change_gateway(name, told_to_leave=True, state="exited", exit_code=0)
                 self.change(name, failures=0)
             case actions.Flush():
-                self.change_gateway(name, clear_connections=())
+                standing = self.pods[name].gateway.clear_connections
+                left = tuple(each for each in standing if each.cookie not in action.cookies)
+                self.change_gateway(name, clear_connections=left)
+                self.flushes.record(action, now=self.now)
             case actions.RemoveHooks():
                 self.change(name, hooks_left=False)
             case actions.ReportProblem():

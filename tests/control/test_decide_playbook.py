@@ -214,7 +214,13 @@ BOOKS = {
         >> gateway b ready
         >> applied a
         >> applied b
-        << Flush a 2 3
+        << Flush a 3
+        >> flushed a
+        >> time 1
+        << Flush a 2
+        >> flushed a
+        >> time 1
+        <<
     """,
     "an excluded port is the peer's and not one's own": """
         >> pod a encrypt=true netflush=true exclude-ports=40000

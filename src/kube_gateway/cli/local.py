@@ -12,6 +12,7 @@ import click
 
 from kube_gateway.cli.duration import Duration
 from kube_gateway.cli.local_config import config
+from kube_gateway.cli.local_flush import flush
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
@@ -303,6 +304,7 @@ def _target(text: str) -> tuple[str, int]:
 
 
 command.add_command(config)
+command.add_command(flush)
 
 
 @command.command(hidden=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kube_gateway.control.observed import PolicyText
+from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import Settings
 
 
@@ -38,9 +39,14 @@ class Leave(_Action, frozen=True):
 
 
 class Flush(_Action, frozen=True):
-    """End these connections that are in clear, by kernel socket cookie."""
+    """End these connections that are in clear."""
 
-    cookies: tuple[int, ...]
+    connections: tuple[ClearConnection, ...]
+
+    @property
+    def cookies(self) -> tuple[int, ...]:
+        """What the kernel knows them by."""
+        return tuple(connection.cookie for connection in self.connections)
 
 
 class RemoveHooks(_Action, frozen=True):

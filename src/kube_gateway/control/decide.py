@@ -6,23 +6,21 @@ the local mode run the same function.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from kube_gateway.control.actions import (
     Action,
     ClearProblem,
     Configure,
-    Flush,
     Leave,
     RemoveHooks,
     ReportProblem,
     SetPolicy,
     StartGateway,
 )
+from kube_gateway.control.flushing import Allowance, Peer, flush
 from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation, PolicyText
 from kube_gateway.errors import InvalidAnnotation
-from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import Settings, settings_from_annotations
 
 LEAVE_GRACE = 3600.0
@@ -31,12 +29,6 @@ LEAVE_GRACE = 3600.0
 FLUSH_GRACE = 5.0
 """The same with `netflush=true`: those that do not end by themselves are ended, and come back in clear."""
 
-IDLE_AFTER = 5.0
-"""Seconds without data after which `netflush=idle` may end a connection."""
-
-_CHOSEN_BY_THE_KERNEL = range(32768, 61000)
-"""Linux's default range of ports for those that dial (net.ipv4.ip_local_port_range)."""
-
 FIRST_RETRY = 0.2
 INVALID_ANNOTATION = "InvalidAnnotation"
 POLICY_REFUSED = "PolicyRefused"
@@ -44,13 +36,30 @@ POLICY_REFUSED = "PolicyRefused"
 
 def decide(observed: Observed) -> tuple[Action, ...]:
     """Return what shall be done now, in order."""
-    encrypting = {
-        address: pod.gateway.applied
+    peers = peers_of(observed)
+    allowance = Allowance(observed.ended, now=observed.now)
+    return tuple(
+        action for pod in observed.pods for action in _decide_pod(pod, observed, peers=peers, allowance=allowance)
+    )
+
+
+def peers_of(observed: Observed) -> dict[str, Peer]:
+    """Those that encrypt, or shall, by address."""
+    return {
+        address: peer
         for pod in (*observed.pods, *observed.peers)
-        if pod.gateway and pod.gateway.state == "ready" and pod.gateway.applied and pod.gateway.applied.encrypting
+        if (peer := _as_peer(pod)) is not None
         for address in pod.pod.addresses
     }
-    return tuple(action for pod in observed.pods for action in _decide_pod(pod, observed, encrypting))
+
+
+def _as_peer(pod: PodObservation) -> Peer | None:
+    gateway = pod.gateway
+    applied = gateway.applied if gateway is not None and gateway.state == "ready" else None
+    if applied is not None and applied.encrypting:
+        return Peer(settings=applied, ready=True)
+    wanted = settings_of(pod) if pod.running and not pod.ending else None
+    return Peer(settings=wanted, ready=False) if wanted is not None and wanted.encrypting else None
 
 
 def retry_after(failures: int, *, longest: float) -> float:
@@ -69,7 +78,9 @@ def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
     return False
 
 
-def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
+def _decide_pod(
+    pod: PodObservation, observed: Observed, *, peers: dict[str, Peer], allowance: Allowance
+) -> Iterator[Action]:
     if pod.ending:
         return
     yield from _problems(pod)
@@ -97,7 +108,7 @@ def _decide_pod(pod: PodObservation, observed: Observed, encrypting: Mapping[str
         yield Configure(pod=pod.pod.key, settings=settings)
     if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:
         yield SetPolicy(pod=pod.pod.key, policy=policy)
-    yield from _flush(pod, settings, encrypting)
+    yield from flush(pod, settings, peers=peers, allowance=allowance)
     if gateway.outdated and _may_start(pod, observed):
         yield _start(pod)
 
@@ -169,64 +180,3 @@ def _may_start(pod: PodObservation, observed: Observed) -> bool:
 
 def _start(pod: PodObservation) -> Action:
     return StartGateway(pod=pod.pod.key, generation=pod.generation + 1)
-
-
-def _flush(pod: PodObservation, settings: Settings, encrypting: Mapping[str, Settings]) -> Iterator[Action]:
-    """End connections in clear that would come back encrypted, or looked into for LLM calls, and no others."""
-    gateway = pod.gateway
-    if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
-        return
-    cookies = tuple(
-        connection.cookie
-        for connection in gateway.clear_connections
-        if connection.local_address in pod.pod.addresses
-        and not _excludes(settings, connection.remote_address, connection.remote_port)
-        and _comes_back_better(connection, own=settings, peer=encrypting.get(connection.remote_address))
-        and (settings.flush == "all" or connection.idle >= IDLE_AFTER)
-    )
-    if cookies:
-        yield Flush(pod=pod.pod.key, cookies=cookies)
-
-
-def _comes_back_better(connection: ClearConnection, *, own: Settings, peer: Settings | None) -> bool:
-    """`peer` are the settings of the one at the other end, if it encrypts."""
-    if own.encrypting and peer is not None and _comes_back_encrypted(connection, own=own, peer=peer):
-        return True
-    # What is older than the gateway is not looked into; only the side that dials can change that.
-    ports = connection.local_port in _CHOSEN_BY_THE_KERNEL, connection.remote_port in _CHOSEN_BY_THE_KERNEL
-    dialled = ports == (True, False)
-    return (
-        own.ai
-        and not connection.relayed
-        and dialled
-        and _captures(own, connection.remote_address, connection.remote_port)
-    )
-
-
-def _comes_back_encrypted(connection: ClearConnection, *, own: Settings, peer: Settings) -> bool:
-    """Whether the gateway of the side that dials would capture the connection made anew.
-
-    If not, it would come back in clear, and be ended again each second. The side that dials has the port that the kernel
-    chose; where the ports do not tell, both have to capture.
-    """
-    dialled = _captures(own, connection.remote_address, connection.remote_port)
-    accepted = _captures(peer, connection.local_address, connection.local_port)
-    own_chosen = connection.local_port in _CHOSEN_BY_THE_KERNEL
-    peer_chosen = connection.remote_port in _CHOSEN_BY_THE_KERNEL
-    if own_chosen == peer_chosen:
-        return dialled and accepted
-    return dialled if own_chosen else accepted
-
-
-def _captures(settings: Settings, address: str, port: int) -> bool:
-    if settings.accept_only or _excludes(settings, address, port):
-        return False
-    return not settings.capture_cidrs or _within(address, settings.capture_cidrs)
-
-
-def _excludes(settings: Settings, address: str, port: int) -> bool:
-    return port in settings.exclude_ports or _within(address, settings.exclude_cidrs)
-
-
-def _within(address: str, cidrs: Iterable[str]) -> bool:
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in cidrs)

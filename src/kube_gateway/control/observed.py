@@ -83,13 +83,22 @@ class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyFound = PolicyFound()
 
 
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection that was ended for being in clear, at `at` (seconds), by its two ends: address and port."""
+
+    ends: frozenset[tuple[str, int]]
+    at: float
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that counts at one moment; `now` is in seconds on the clock of `last_failure`.
 
     `pods` are decided on; `peers` are others that they have connections with. `longest_retry` is in seconds.
+    `ended` are the connections that were ended lately, of these and of other pods; `at` is on the same clock.
     """
 
     now: float
     pods: tuple[PodObservation, ...] = ()
     peers: tuple[PodObservation, ...] = ()
     longest_retry: float = 10.0
+    ended: tuple[Ended, ...] = ()

@@ -1,4 +1,4 @@
-"""Which of the pod's connections cross the network outside the tunnel, and ending them.
+"""Which of the pod's connections cross the network outside the tunnel, since when, and whose they are.
 
 The hooks never touch a connection that stands, so those older than the gateway go on in clear; they have to be shown, and
 can be ended on request so that the application makes them anew.
@@ -7,16 +7,22 @@ can be ended on request so that the application makes them anew.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterable
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
 
 import msgspec
 
 from kube_gateway import _native
+from kube_gateway.gateway.owners import Owners
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
 
+MOST_REPORTED = 1000
+
 _TUNNEL_PORTS = {PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT}
-_MOST_REPORTED = 1000
 
 
 class _Connection(msgspec.Struct, frozen=True):
@@ -26,36 +32,97 @@ class _Connection(msgspec.Struct, frozen=True):
     remote_address: str
     remote_port: int
     idle: float
+    age: float
+    half_closed: bool
+    sent: int
+    received: int
+    uid: int
+    inode: int
     cgroup: int
 
 
 _connections = msgspec.json.Decoder(list[_Connection])
 
 
-def clear_connections(
-    *, own_addresses: Collection[str], gateway_cgroups: Collection[int], control_port: int
-) -> tuple[ClearConnection, ...]:
-    """Return the pod's established connections that are in clear, the busiest first, at most 1000.
+class ClearConnections(msgspec.Struct, frozen=True, kw_only=True):
+    """`standing` is how many there are, `reported` at most 1000 of them."""
 
-    `gateway_cgroups` are the inode numbers of the cgroups of the pod's gateways: during a hand-over there are more than
-    one. Their lines to the watcher, at `control_port` (0 where these are no TCP connections), are TLS and left out. Raises
-    `NativeError`.
-    """
-    found = [
-        ClearConnection(
+    standing: int
+    reported: tuple[ClearConnection, ...]
+
+
+class Inventory:
+    """Of the pod whose cgroup is at `pod`."""
+
+    def __init__(self, pod: Path) -> None:
+        self._owners = Owners(pod)
+        self._first_seen: dict[int, float] = {}
+        self._older: set[int] | None = None
+
+    def hooks_are_in_place(self) -> None:
+        """What stands now began before the gateway, and nothing else did. Raises `NativeError`."""
+        self._older = {connection.cookie for connection in _connections.decode(_native.connections())}
+
+    def look(
+        self, *, own_addresses: Collection[str], gateway_cgroups: Collection[int], control_port: int
+    ) -> ClearConnections:
+        """The pod's established connections that are in clear.
+
+        `gateway_cgroups` are the inode numbers of the cgroups of the pod's gateways: during a hand-over there are more than
+        one. Their lines to the watcher, at `control_port` (0 where these are no TCP connections), are TLS and left out.
+        Raises `NativeError`.
+        """
+        now = time.monotonic()
+        found = [
+            connection
+            for connection in _connections.decode(_native.connections())
+            if _leaves_the_pod(connection, own_addresses) and not _is_ours(connection, gateway_cgroups, control_port)
+        ]
+        self._first_seen = {each.cookie: self._first_seen.get(each.cookie, now) for each in found}
+        if self._older is not None:
+            self._older &= self._first_seen.keys()
+        chosen = fairly_chosen(found, most=MOST_REPORTED)
+        applications = {each.inode for each in chosen if each.inode and each.cgroup not in gateway_cgroups}
+        self._owners.look_for(applications, leave_out=gateway_cgroups)
+        return ClearConnections(
+            standing=len(found),
+            reported=tuple(self._described(each, gateway_cgroups, now=now) for each in chosen),
+        )
+
+    def _described(self, connection: _Connection, gateway_cgroups: Collection[int], *, now: float) -> ClearConnection:
+        relayed = connection.cgroup in gateway_cgroups
+        process = None if relayed else self._owners.process(connection.inode)
+        return ClearConnection(
             cookie=connection.cookie,
             local_address=connection.local_address,
             local_port=connection.local_port,
             remote_address=connection.remote_address,
             remote_port=connection.remote_port,
-            relayed=connection.cgroup in gateway_cgroups,
+            relayed=relayed,
             idle=connection.idle,
+            older=not relayed and (self._older is None or connection.cookie in self._older),
+            age=round(max(connection.age, now - self._first_seen[connection.cookie]), 3),
+            half_closed=connection.half_closed,
+            sent=connection.sent,
+            received=connection.received,
+            uid=connection.uid,
+            container="" if relayed else self._owners.container(connection.cgroup),
+            process=process.name if process is not None else "",
+            pid=process.pid if process is not None else 0,
+            process_age=round(process.age, 3) if process is not None else 0.0,
         )
-        for connection in _connections.decode(_native.connections())
-        if _leaves_the_pod(connection, own_addresses) and not _is_ours(connection, gateway_cgroups, control_port)
+
+
+def fairly_chosen(found: Iterable[_Connection], *, most: int) -> list[_Connection]:
+    """At most so many, of each peer the idlest first, and no peer's all before another's first."""
+    by_peer = sorted(found, key=lambda each: (each.remote_address, -each.idle, each.cookie))
+    ranked = [
+        (rank, each)
+        for _, group in groupby(by_peer, key=attrgetter("remote_address"))
+        for rank, each in enumerate(group)
     ]
-    found.sort(key=lambda connection: connection.idle)
-    return tuple(found[:_MOST_REPORTED])
+    ranked.sort(key=lambda pair: (pair[0], -pair[1].idle, pair[1].cookie))
+    return [each for _, each in ranked[:most]]
 
 
 def _leaves_the_pod(connection: _Connection, own_addresses: Collection[str]) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.environment import GatewayEnvironment
-from kube_gateway.gateway.inventory import clear_connections
+from kube_gateway.gateway.inventory import Inventory
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
@@ -18,12 +19,16 @@ _log = logging.getLogger("supervisor")
 
 
 class Reporter:
-    """Reports over `link`. `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as is `ai`."""
+    """Reports over `link`, of the pod whose cgroup is at `pod`.
+
+    `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as is `ai`.
+    """
 
     def __init__(
         self,
         link: WatcherLink,
         *,
+        pod: Path,
         certificate: CertificateKeeper,
         hooks: Callable[[], _native.Hooks],
         cgroups: Callable[[], Collection[int]],
@@ -31,6 +36,7 @@ class Reporter:
         ai: Callable[[], AiReport | None],
     ) -> None:
         self._link = link
+        self.inventory = Inventory(pod)
         self._certificate = certificate
         self._hooks, self._cgroups, self._ai = hooks, cgroups, ai
         self._control_port = control_port
@@ -45,6 +51,7 @@ class Reporter:
                 settings=settings,
                 certificate_expires=self._certificate.expires,
                 hooks=self._hooks(),
+                inventory=self.inventory,
                 snapshot=snapshot,
                 gateway_cgroups=self._cgroups(),
                 control_port=self._control_port,
@@ -69,20 +76,20 @@ def make_report(
     settings: messages.Configure,
     certificate_expires: float,
     hooks: _native.Hooks,
+    inventory: Inventory,
     snapshot: GatewaySnapshot,
     gateway_cgroups: Collection[int],
     control_port: int,
     ai: AiReport | None = None,
 ) -> messages.Report:
     """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
-    clear = clear_connections(
-        own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups, control_port=control_port
-    )
+    clear = inventory.look(own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups, control_port=control_port)
+    counters = {**snapshot.counters, **hooks.counters(), "clear_standing": clear.standing}
     return messages.Report(
         state=state,
         settings_revision=settings.revision,
         certificate_expires=certificate_expires,
-        clear_connections=clear,
-        snapshot=GatewaySnapshot(counters={**snapshot.counters, **hooks.counters()}, peers=snapshot.peers),
+        clear_connections=clear.reported,
+        snapshot=GatewaySnapshot(counters=counters, peers=snapshot.peers),
         ai=ai,
     )

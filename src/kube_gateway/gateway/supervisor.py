@@ -94,6 +94,7 @@ class Supervisor:
         self._calls = CallControl(self._worker.send, pod=environment.pod)
         self._reporter = Reporter(
             self._link,
+            pod=self._cgroup.path,
             certificate=self._certificate,
             hooks=lambda: self._hooks,
             cgroups=lambda: {*self._gateways(), *self._succession.makers},
@@ -300,6 +301,7 @@ class Supervisor:
         if self._held_back:
             await self._succession.confirm()
         self._hooks.attach(str(self._cgroup.path))
+        self._reporter.inventory.hooks_are_in_place()
         if self._held_back:
             self._held_back = set()
             self._listen("redirect")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kube_gateway.control.flush_plan import FlushPlan, Standing
 from kube_gateway.control.messages import Report
 from kube_gateway.local.services import LocalService
 
@@ -48,6 +49,12 @@ class Upgrade(_Message, frozen=True):
     name: str
 
 
+class PlanFlush(_Message, frozen=True):
+    """What flushing a pod would do."""
+
+    name: str
+
+
 class Delete(_Message, frozen=True):
     """Kill a pod and remove everything of it."""
 
@@ -71,7 +78,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is `running`, `ended` or `ended (exit N)`; `gateway` is `none`, `starting`, `ready`, `draining` or `failed`;
     `settled` says whether everything that the annotations ask for is in effect. `pids` are the application's processes,
-    the main one first. `report` is the gateway's last. `ai`: its LLM calls pass the policy in the file `policy`.
+    the main one first. `report` is the gateway's last, `standing` are all connections that stand. `ai`: its LLM calls pass
+    the policy in the file `policy`.
     """
 
     name: str
@@ -94,12 +102,19 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
     spiffe_id: str
     report: Report | None
+    standing: Standing = Standing()
 
 
 class Pods(_Message, frozen=True):
     """Answer: the pods asked for, or the one changed."""
 
     pods: tuple[PodView, ...]
+
+
+class Planned(_Message, frozen=True):
+    """Answer: what flushing would do; None while the pod has no gateway."""
+
+    plan: FlushPlan | None
 
 
 class Failure(_Message, frozen=True):
@@ -110,8 +125,8 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | SetConfig | ListPods | Upgrade | Delete | SetService | DeleteService
-Answer = Pods | Failure
+Request = Run | Annotate | SetConfig | ListPods | Upgrade | PlanFlush | Delete | SetService | DeleteService
+Answer = Pods | Planned | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

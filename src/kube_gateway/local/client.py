@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from kube_gateway.control.flush_plan import FlushPlan
 from kube_gateway.control.messages import Report
 from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api
@@ -82,6 +83,13 @@ class LocalClient:
         """Start a further gateway, which takes over from the one that runs. Raises `LocalModeError` without one."""
         return self._ask(api.Upgrade(name=name)).pods[0]
 
+    def plan_flush(self, name: str) -> FlushPlan | None:
+        """What flushing a pod would do; None without a gateway."""
+        answer = self._ask_for(api.PlanFlush(name=name))
+        if not isinstance(answer, api.Planned):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
+        return answer.plan
+
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         self._ask(api.Delete(name=name))
@@ -123,6 +131,12 @@ class LocalClient:
         )
 
     def _ask(self, request: api.Request) -> api.Pods:
+        answer = self._ask_for(request)
+        if not isinstance(answer, api.Pods):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
+        return answer
+
+    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned:
         answer = self._exchange(msgspec.json.encode(request))
         if isinstance(answer, api.Failure):
             kind: type[KubeGatewayError] = UsageError if answer.usage else LocalModeError

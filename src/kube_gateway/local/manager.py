@@ -21,6 +21,7 @@ from kube_gateway import _native
 from kube_gateway.control import actions, messages
 from kube_gateway.control.certifying import certify
 from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
+from kube_gateway.control.flush_log import FlushLog
 from kube_gateway.control.observed import Observed
 from kube_gateway.control.policies import does_not_compile, found_policy
 from kube_gateway.errors import IdentityError, LocalModeError, UsageError
@@ -59,6 +60,7 @@ class Manager:
         self.pods: dict[str, LocalPod] = {}
         self._services = LocalServices(instance)
         self.policies = PolicyFiles(instance)
+        self._flushes = FlushLog()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -104,7 +106,9 @@ class Manager:
 
     def observe(self) -> Observed:
         """Everything the brain needs."""
-        return Observed(now=time.monotonic(), pods=tuple(pod.observe() for pod in self.pods.values()))
+        now = time.monotonic()
+        pods = tuple(pod.observe() for pod in self.pods.values())
+        return Observed(now=now, pods=pods, ended=self._flushes.lately(now))
 
     async def _act_forever(self) -> None:
         while True:
@@ -145,7 +149,8 @@ class Manager:
                 pod.dismiss_older(action.grace)
             case actions.Flush():
                 _log.info("ending %d connections of %s that are in clear", len(action.cookies), action.pod)
-                gateway.send(messages.Flush(cookies=action.cookies))
+                if gateway.send(messages.Flush(cookies=action.cookies)):
+                    self._flushes.record(action, now=time.monotonic())
             case actions.RemoveHooks():
                 _log.info("removing the hooks that a gateway left on %s", action.pod)
                 pod.remove_hooks()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kube_gateway.control.actions import Flush
 from kube_gateway.control.decide import decide
+from kube_gateway.control.flush_plan import plan, standing_of
 from kube_gateway.errors import KubeGatewayError, UsageError
 from kube_gateway.local import api, cgroups, network
 from kube_gateway.local.endpoint import peer_user
@@ -68,6 +70,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.configure(request)]
             case api.Upgrade():
                 pods = [await manager.upgrade(request.name)]
+            case api.PlanFlush():
+                return _planned(manager, request)
             case api.Delete():
                 await manager.delete(request.name)
                 pods = []
@@ -82,8 +86,17 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
         return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
 
 
+def _planned(manager: Manager, request: api.PlanFlush) -> api.Planned:
+    pod = manager.pod(request.name)
+    observed = manager.observe()
+    observation = next(each for each in observed.pods if each.pod.key == pod.workload.record.pod.key)
+    standing = standing_of(pod.gateway, pod.older.values())
+    return api.Planned(plan=plan(observation, observed, standing=standing))
+
+
 def _views(manager: Manager, pods: list[LocalPod]) -> tuple[api.PodView, ...]:
-    pending = {action.pod for action in decide(manager.observe())}
+    # Connections are ended in their turn, which may take a while; whoever has asked for it need not wait.
+    pending = {action.pod for action in decide(manager.observe()) if not isinstance(action, Flush)}
     return tuple(_view(manager, pod, pending=pod.workload.record.pod.key in pending) for pod in pods)
 
 
@@ -120,6 +133,7 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         problem=pod.problem,
         spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
         report=gateway.report,
+        standing=standing_of(gateway, pod.older.values()),
     )
 
 

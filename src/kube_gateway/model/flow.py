@@ -5,11 +5,17 @@ from __future__ import annotations
 import msgspec
 
 
-class ClearConnection(msgspec.Struct, frozen=True, kw_only=True):
+class ClearConnection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An established TCP connection of the pod that crosses the network outside the tunnel.
 
-    Older than the gateway, excluded, or relayed in clear because the peer was not enrolled (`relayed`). Addresses are
-    textual; `cookie` is the kernel's socket cookie; `idle` is seconds since data last moved in either direction.
+    Older than the gateway (`older`), excluded, or relayed in clear because the peer was not enrolled (`relayed`). Addresses
+    are textual; `cookie` is the kernel's socket cookie; `idle` is seconds since data last moved in either direction. `age`
+    is a lower bound, in seconds: the kernel keeps no time of birth. `half_closed`: the peer has said all that it will.
+    `sent` and `received` are bytes of payload since the connection began.
+
+    Whose it is, as far as the gateway can see: `uid` is the user that made the socket, `container` the name of the cgroup
+    that it was made in, below the pod's; `process` and `pid` one process that has it open, for `process_age` seconds, which
+    bounds the age of no more than what that process itself has made.
     """
 
     cookie: int
@@ -19,6 +25,16 @@ class ClearConnection(msgspec.Struct, frozen=True, kw_only=True):
     remote_port: int
     relayed: bool
     idle: float
+    older: bool = False
+    age: float = 0.0
+    half_closed: bool = False
+    sent: int = 0
+    received: int = 0
+    uid: int = 0
+    container: str = ""
+    process: str = ""
+    pid: int = 0
+    process_age: float = 0.0
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +64,7 @@ class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `denied_inbound`, `malformed_inbound`, `handshakes_failed`, and `hook_*` counters of the kernel side. Connections to
     Services: `services_resolved` went to a backend, `services_without_backends` were reset; `services_unanswered` went to
     an address of which the watcher had not said whether it is a Service's. `own_outbound`: to the pod itself, as a backend
-    of the Service.
+    of the Service. `clear_standing` is how many connections stand in clear, also beyond those that are reported one by one.
     """
 
     counters: dict[str, int] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from kube_gateway.control.decide import is_enrolled, settings_of
+from kube_gateway.control.flush_log import FlushLog
 from kube_gateway.control.observed import PodObservation, PolicyFound
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.informer import Informer
@@ -46,6 +47,7 @@ class Cluster:
         self._by_address: dict[str, str] = {}
         self._needy_nodes: set[str] = set()
         self._upgrades: dict[str, float] = {}
+        self.flushes = FlushLog()
         self.services = ServiceDirectory()
         self._policies = PolicyMaps(client, on_pod=on_pod)
         self.pods = Informer(client, "/api/v1/pods", PodObject, on_change=self._pod_changed, pauses=_PAUSES)

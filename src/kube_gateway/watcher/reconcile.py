@@ -55,9 +55,15 @@ class Reconciler:
         memory = self._cluster.memory(key)
         peers = self._cluster.peers_of(observation)
         longest = self._configuration.longest_retry
-        observed = Observed(now=now, pods=(observation,), peers=peers, longest_retry=longest)
+        ended = self._cluster.flushes.lately(now)
+        observed = Observed(now=now, pods=(observation,), peers=peers, longest_retry=longest, ended=ended)
         try:
-            for action in decide(observed):
+            decided = decide(observed)
+            for action in decided:
+                if isinstance(action, actions.Flush):
+                    # Before anything is waited for: another pod may be looked at meanwhile.
+                    self._cluster.flushes.record(action, now=now)
+            for action in decided:
                 await self._act(action, seen, observation, memory=memory)
             await self._finish(key, memory=memory)
         except NotFound:
