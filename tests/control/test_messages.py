@@ -68,3 +68,10 @@ def test_other_lines_are_refused(line):
 def test_a_gateway_cannot_speak_as_the_watcher():
     with pytest.raises(ValueError, match="Leave"):
         messages.decode_from_gateway(messages.encode(messages.Leave(grace=1.0)))
+
+
+def test_a_line_of_brackets_is_no_message():
+    """Only a `ValueError` is taken for what is not understood."""
+    nested = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(ValueError, match="nested too deeply"):
+        messages.decode_from_gateway(b'{"x":' + nested + b',"type":"Hello"}')

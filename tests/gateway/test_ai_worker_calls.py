@@ -161,7 +161,7 @@ def test_figures_are_counted_unless_the_policy_says_otherwise(calls, core):
 def test_the_report_is_a_message(calls, core):
     use(calls, GOOD)
     state = messages.CallState(ai=calls.report())
-    assert messages.from_worker.decode(messages.encode(state)) == state
+    assert messages.decode_from_worker(messages.encode(state)) == state
 
 
 @pytest.fixture

@@ -30,6 +30,6 @@ def figures(request):
         rows.append(Row(claim=claim, test=request.node.nodeid.removeprefix("tests/"), figures=numbers))
 
     yield note
-    assert rows, "a test that asks for `figures` notes some"
     if request.node.stash.get(_PASSED, False):
+        assert rows, "a test that asks for `figures` notes some"
         Ledger.of_this_run().add(rows)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 from kube_gateway.model.service import ServiceBackends
@@ -160,13 +161,13 @@ def encode(message: FromGateway | FromWatcher) -> Line:
 
 
 def decode_from_gateway(line: bytes) -> FromGateway:
-    """Parse a line of a gateway. Raises `msgspec.DecodeError` (a `ValueError`) when it is not one of its messages."""
-    return _from_gateway.decode(line)
+    """Parse a line of a gateway. Raises `ValueError` when it is not one of its messages."""
+    return decoded(_from_gateway, line)
 
 
 def decode_from_watcher(line: bytes) -> FromWatcher:
-    """Parse a line of the watcher. Raises `msgspec.DecodeError` (a `ValueError`) when it is not one of its messages."""
-    return _from_watcher.decode(line)
+    """Parse a line of the watcher. Raises `ValueError` when it is not one of its messages."""
+    return decoded(_from_watcher, line)
 
 
 _from_gateway: msgspec.json.Decoder[FromGateway] = msgspec.json.Decoder(FromGateway)

@@ -6,6 +6,7 @@ import socket
 
 import msgspec
 
+from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import GatewaySnapshot
 from kube_gateway.model.service import ServiceBackends
@@ -176,12 +177,17 @@ FromWorker = Ready | State | CallState | Query | ServiceQuery | Failed
 
 _encoder = msgspec.json.Encoder()
 to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
-from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+_from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:
     """Return the packet that carries `message`."""
     return _encoder.encode(message)
+
+
+def decode_from_worker(packet: bytes) -> FromWorker:
+    """Parse a packet of the worker, which reads what strangers send. Raises `ValueError` when it is no message of it."""
+    return decoded(_from_worker, packet)
 
 
 def send(channel: socket.socket, message: ToWorker | FromWorker, descriptors: tuple[int, ...] = ()) -> None:

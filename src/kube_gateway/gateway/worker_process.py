@@ -72,7 +72,7 @@ class WorkerProcess:
                 )
             self.pid = process.pid
             channel = self._channel = WorkerChannel(ours, overflow=lambda: _kill(process))
-            reader = asyncio.create_task(self._read(ours))
+            reader = asyncio.create_task(self._read(ours, process))
             try:
                 self._on_start(self)
                 return await process.wait()
@@ -86,7 +86,7 @@ class WorkerProcess:
                     process.kill()
                     await process.wait()
 
-    async def _read(self, channel: socket.socket) -> None:
+    async def _read(self, channel: socket.socket, process: asyncio.subprocess.Process) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -95,7 +95,14 @@ class WorkerProcess:
                 return
             if not packet:
                 return
-            self._on_message(messages.from_worker.decode(packet))
+            try:
+                message = messages.decode_from_worker(packet)
+            except ValueError as error:
+                # It speaks with strangers, and may be one by now.
+                _log.error("the worker says what is no message (%s), ending it", error)
+                _kill(process)
+                return
+            self._on_message(message)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

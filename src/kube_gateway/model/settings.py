@@ -155,7 +155,8 @@ def _cidrs(key: str, text: str) -> tuple[str, ...]:
 def _ports(key: str, text: str) -> tuple[int, ...]:
     ports = []
     for item in _items(text):
-        if not (item.isascii() and item.isdigit() and 1 <= int(item) <= 65535):
+        # int() refuses numbers of thousands of digits in its own way.
+        if not (item.isascii() and item.isdigit() and len(item) <= 5 and 1 <= int(item) <= 65535):
             raise InvalidAnnotation(
                 f"annotation {ANNOTATION_PREFIX}{key}: {item!r} is not a port",
                 hint="give numbers from 1 to 65535 separated by commas",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import BudgetCount
 
 
@@ -83,5 +84,5 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Parse a line. Raises `msgspec.DecodeError` (a `ValueError`) when it is no message."""
-    return _decoder.decode(line)
+    """Parse a line. Raises `ValueError` when it is no message."""
+    return decoded(_decoder, line)
