@@ -48,6 +48,11 @@ class Gateway(ConnectedGateway):
         """Whether it has processes."""
         return not self._ended
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has processes at this moment: one may have ended without having been noticed."""
+        return not self._ended and self._has_processes(())
+
     async def start(
         self, instance: Instance, record: PodRecord, generation: int, *, changed: Callable[[], None]
     ) -> asyncio.Task[None]:

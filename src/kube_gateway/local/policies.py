@@ -23,11 +23,13 @@ _Mark = tuple[int, int, int]
 
 
 class PolicyFiles:
-    """Reads them; `changed` tells whether one that was read is another by now."""
+    """Reads them; `changed` tells whether one that was read is another by now, or was when it was read again."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._read: dict[Path, tuple[_Mark | None, PolicyFound]] = {}
+        # Also who only shows the pods reads them, and would be the only one who knows.
+        self._news = False
 
     def path(self, pod: str, settings: Settings) -> Path:
         """Where the policy of a pod is."""
@@ -39,12 +41,14 @@ class PolicyFiles:
         mark = _mark(path)
         known = self._read.get(path)
         if known is None or known[0] != mark:
+            self._news |= known is not None
             known = self._read[path] = (mark, _find(path))
         return known[1]
 
     def changed(self) -> bool:
-        """Whether a file that was read has changed since, come or gone."""
-        return any(_mark(path) != mark for path, (mark, _) in self._read.items())
+        """Whether a file that was read has changed, come or gone since this was asked last."""
+        news, self._news = self._news, False
+        return news or any(_mark(path) != mark for path, (mark, _) in self._read.items())
 
     def write(self, pod: str, settings: Settings, text: str | None) -> None:
         """Put a policy there, whole or not at all; None removes what is there. Raises `OSError`."""

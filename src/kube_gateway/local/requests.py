@@ -109,7 +109,7 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
     in_effect = gateway.report is not None and gateway.report.settings_revision == gateway.revision
     in_effect = in_effect and (not settings.ai or _policy_in_effect(pod, settings))
     if settings.wanted and pod.workload.running:
-        settled = state == "ready" and in_effect
+        settled = state == "ready" and in_effect and gateway.is_alive
     else:
         settled = not gateway.running
     return api.PodView(
