@@ -25,15 +25,14 @@ static __always_inline bool is_gateway(const struct config *config)
 	return false;
 }
 
-static __always_inline bool is_captured(const __u32 address[4], __u16 port)
+static __always_inline bool is_captured(struct address address, __u16 port)
 {
-	// A struct cidr_key.
-	__u64 key[] = {pair_32(128, address[0]), pair_32(address[1], address[2]), pair_32(address[3], 0)};
-	__u8 *capture = bpf_map_lookup_elem(&kgw_cidrs, key);
+	__u64 key[] = ADDRESS_KEY(address);
+	__u8 *rule = bpf_map_lookup_elem(&kgw_cidrs, key);
 
 	__u64 port_key = pair_32(pair_16(bpf_ntohs(port), 0), 0);
 
-	if (!capture || !*capture)
+	if (!rule || *rule != CIDR_CAPTURE)
 		return false;
 	return !bpf_map_lookup_elem(&kgw_ports, &port_key);
 }
@@ -80,7 +79,7 @@ static __always_inline enum verdict decide(struct bpf_sock_addr *ctx, struct bpf
 		return LEAVE_ALONE;
 	if (!(config->flags & FLAG_CAPTURE) || (!ipv4 && !(config->flags & FLAG_IPV6)))
 		return LEAVE_ALONE;
-	if (!is_captured(address, ctx->user_port)) {
+	if (!is_captured(from_words(address), ctx->user_port)) {
 		count(COUNT_EXCLUDED);
 		return LEAVE_ALONE;
 	}

@@ -1,7 +1,7 @@
 """The native core: eBPF hooks, tunnel and relay, socket diagnostics. See `native/` for the Rust side."""
 
 from collections.abc import Callable, Mapping
-from typing import Self, final
+from typing import Literal, Self, final
 
 __all__ = [
     "Core",
@@ -50,14 +50,39 @@ class Hooks:
         rules: list[tuple[str, int, bool]],
         excluded_ports: list[int],
         stale_after: float,
+        makers: list[int] = ...,
+        gate: Literal["open", "all"] | list[int] = "open",
+        exempt: list[tuple[str, int, bool]] = ...,
+        probe_ports: list[int] = ...,
+        served_ports: list[int] = ...,
+        udp: Literal["allow", "dns-only", "block"] = "allow",
+        control_port: int = 0,
+        errands: bool = False,
     ) -> None:
         """Set what is captured. `gateway_cgroups` are inode numbers of cgroup directories (at most 4); a rule is
         (address, prefix length, captured), the longest prefix decides; `stale_after` is seconds without a sign of life
-        of the worker after which it counts as hung. The pod's own addresses and loopback are never captured."""
+        of the worker after which it counts as hung. The pod's own addresses and loopback are never captured. `makers` are
+        cgroups of earlier gateways that made listeners which are still in use.
+
+        `gate`: which ports of the pod are reached through the tunnel alone. `exempt` are sources that reach them in clear
+        all the same: (address, prefix length, only `probe_ports`). `served_ports` are the gateway's own, besides 18443.
+        `udp`: what of the pod's UDP leaves it. `control_port` is where the watcher listens, 0: not by TCP. `errands`: the
+        gateway of a strict pod may connect to others of its own accord."""
     def mark_listener(self, socket: int) -> None:
         """Tell the hooks that this listener on port 18000 is the gateway's own."""
     def attach(self, cgroup: str) -> None:
         """Attach to the cgroup, in the place of what an earlier gateway left there."""
+    def guard(self) -> None:
+        """Put the gate on the network of this process until `unguard`, or until this object has gone. Until then only the
+        hooks on the cgroup keep to `gate`, and a client hears nothing where the gate would reset it."""
+    def unguard(self) -> None:
+        """Take the gate away."""
+    def sent(self) -> bytes:
+        """What has left the pod, as JSON: `since` (seconds since the epoch), `totals` and `packets` by kind (`tunnel`,
+        `tls`, `plain`, `udp`, `other`), and `peers`, a list of objects with `address` (`::` for all that found no room),
+        `kind`, `bytes` and `packets`. Bytes are payload; loopback is left out."""
+    def refused(self) -> list[tuple[str, int, int]]:
+        """Who was refused by the gate since this was last asked: source, port of the pod, how often."""
     def ancestors(self, own: str) -> list[int]:
         """Ids (inode numbers) of the cgroups above this process, from the root to its own, whose directory is `own`.
         Works in a cgroup namespace, where the others have no path."""
@@ -66,7 +91,7 @@ class Hooks:
     def maps(self) -> dict[str, int]:
         """Descriptors of the maps that a later gateway goes on with; valid as long as this object."""
     def counters(self) -> dict[str, int]:
-        """`hook_*` counters since the maps were made."""
+        """Counters of the hooks since the maps were made: `hook_*`, `gate_*`, `egress_*`, `udp_*`."""
 
 def hooks_layout() -> str:
     """Names the layout and meaning of the maps: versions that agree on it can share them."""

@@ -7,9 +7,11 @@ import pytest
 from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 
 SETTINGS = Settings(wanted=True, encryption="strict")
+POD = Pod(name="web", uid="1", addresses=("10.0.0.2",), probe_sources=("192.0.2.1",), probe_ports=(8080,))
 
 
 class Line:
@@ -50,21 +52,27 @@ def test_one_that_never_connected():
     assert not gateway.is_connected
     assert gateway.state == "starting"
     assert not gateway.send(messages.Leave(grace=1.0))
-    gateway.configure(SETTINGS, addresses=())
+    gateway.configure(SETTINGS, pod=POD)
     gateway.leave(1.0)
     assert (gateway.applied, gateway.revision, gateway.told_to_leave) == (None, 0, False)
 
 
 def test_settings_that_were_sent_count_as_applied(gateway, line):
-    gateway.configure(SETTINGS, addresses=("10.0.0.2",))
-    gateway.configure(Settings(), addresses=("10.0.0.2",))
+    gateway.configure(SETTINGS, pod=POD)
+    gateway.configure(Settings(), pod=POD)
     assert gateway.applied == Settings()
     assert [message.revision for message in line.said] == [1, 2]
-    assert line.said[0] == messages.Configure(revision=1, addresses=("10.0.0.2",), settings=SETTINGS)
+    assert line.said[0] == messages.Configure(
+        revision=1,
+        addresses=("10.0.0.2",),
+        settings=SETTINGS,
+        probe_sources=("192.0.2.1",),
+        probe_ports=(8080,),
+    )
 
 
 def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
-    gateway.configure(SETTINGS, addresses=())
+    gateway.configure(SETTINGS, pod=POD)
     gateway.leave(1.0)
     gateway.disconnected(line)
     assert gateway.applied == SETTINGS
@@ -72,13 +80,13 @@ def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
     gateway.connected(Line())
     assert gateway.applied is None
     assert not gateway.told_to_leave
-    gateway.configure(SETTINGS, addresses=())
+    gateway.configure(SETTINGS, pod=POD)
     assert gateway.revision == 2
 
 
 def test_nothing_is_sent_on_a_line_that_is_closing(gateway, line):
     line.close()
-    gateway.configure(SETTINGS, addresses=())
+    gateway.configure(SETTINGS, pod=POD)
     gateway.leave(1.0)
     assert line.said == []
     assert (gateway.applied, gateway.told_to_leave) == (None, False)

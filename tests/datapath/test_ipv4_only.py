@@ -28,7 +28,7 @@ try:
     s.connect(("2001:db8::1", 80)); print("connected")
 except OSError as error:
     print(errno.errorcode[error.errno])
-assert _native.remove_hooks(cgroup) == 8
+assert _native.remove_hooks(cgroup) == 10
 """
 
 

@@ -187,7 +187,7 @@ def test_enabled_false_leaves_too(instance):
     assert instance.annotate("left", enabled="false").gateway == "none"
     assert instance.hooks("left") == 0
     assert instance.annotate("left", remove=["enabled"]).gateway == "ready"
-    assert instance.hooks("left") == 8
+    assert instance.hooks("left") == 10
 
 
 def test_an_endpoint_accepts_tunnels_but_its_own_connections_go_direct(instance):

@@ -103,7 +103,7 @@ def test_after_the_death_of_a_whole_gateway_a_strict_pod_refuses(pods):
     pods.client.wait_settled("left", timeout=20)
     assert connect(pods) == "True"
     # The next generation took the place of the hooks that were left, it did not add to them.
-    assert pods.hooks("left") == 8
+    assert pods.hooks("left") == 10
 
 
 def test_a_strict_pod_that_shall_no_longer_be_enrolled_is_freed_of_hooks_that_were_left(pods):

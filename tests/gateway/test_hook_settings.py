@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kube_gateway.control.messages import Configure
+from kube_gateway.gateway import hook_settings
 from kube_gateway.gateway.hook_settings import STALE_AFTER, configure_hooks
 from kube_gateway.model.settings import Settings
 
@@ -24,9 +27,15 @@ class Recorder:
         self.told.append(values)
 
 
-def told(settings: Settings = PERMISSIVE, *, capture: bool = True) -> dict:
+@pytest.fixture(autouse=True)
+def a_router(monkeypatch):
+    monkeypatch.setattr(hook_settings, "routers", lambda: ("10.0.0.1",))
+
+
+def told(settings: Settings = PERMISSIVE, *, capture: bool = True, probes: dict | None = None, **more: object) -> dict:
     recorder = Recorder()
-    configure_hooks(recorder, settings, addresses=("10.0.0.2", "fd00::2"), gateway_cgroups=(77,), capture=capture)
+    message = Configure(revision=1, addresses=("10.0.0.2", "fd00::2"), settings=settings, **probes or {})
+    configure_hooks(recorder, message, gateway_cgroups=(77,), capture=capture, **more)
     (values,) = recorder.told
     return values
 
@@ -57,6 +66,14 @@ def test_everything_is_said_in_one_call():
         "rules": [("0.0.0.0", 0, True), ("::", 0, True)],
         "excluded_ports": [],
         "stale_after": STALE_AFTER,
+        "makers": [],
+        "gate": "open",
+        "exempt": [("10.0.0.1", 32, True)],
+        "probe_ports": [],
+        "served_ports": [],
+        "udp": "allow",
+        "control_port": 0,
+        "errands": False,
     }
 
 
@@ -116,6 +133,64 @@ def test_a_gateway_that_captures_nothing_refuses_nothing():
 
 def test_a_pod_that_only_accepts_has_its_own_connections_left_alone():
     assert told(changed(accept_only=True))["capture"] is False
+
+
+STRICT = Settings(wanted=True, encryption="strict")
+
+
+def test_a_strict_pod_is_reached_through_the_tunnel_alone():
+    assert told(STRICT)["gate"] == "all"
+    assert told(msgspec.structs.replace(STRICT, accept_only=True))["gate"] == "all"
+
+
+@pytest.mark.parametrize(("closed", "gate"), [((), "open"), ((80, 443), [80, 443]), ("all", "all")])
+def test_policies_close_ports_of_a_pod_that_is_not(closed, gate):
+    assert told(closed_ports=closed)["gate"] == gate
+    assert told(STRICT, closed_ports=closed)["gate"] == "all"
+
+
+def test_a_gateway_that_captures_nothing_opens_everything():
+    settings = msgspec.structs.replace(STRICT, udp="block")
+    values = told(settings, capture=False, closed_ports="all")
+    assert (values["gate"], values["udp"]) == ("open", "allow")
+
+
+def test_sources_that_are_exempt_reach_all_ports_and_those_of_probes_some():
+    settings = msgspec.structs.replace(STRICT, exempt_sources=("10.9.0.0/16", "fd09::/64"))
+    probes = {"probe_sources": ("192.0.2.1", "10.0.0.1", "2001:db8::1"), "probe_ports": (8080,)}
+    values = told(settings, probes=probes)
+    assert values["exempt"] == [
+        ("10.9.0.0", 16, False),
+        ("fd09::", 64, False),
+        ("192.0.2.1", 32, True),
+        ("10.0.0.1", 32, True),
+        ("2001:db8::1", 128, True),
+    ]
+    assert values["probe_ports"] == [8080]
+
+
+@pytest.mark.parametrize(
+    ("settings", "served"),
+    [
+        (STRICT, []),
+        (Settings(wanted=True, encryption="off"), [18001]),
+        (Settings(wanted=True, encryption="strict", ai=True, metrics_port=15090), [15090]),
+        (Settings(wanted=True, encryption="off", ai=True, metrics_port=15090), [18001, 15090]),
+        (Settings(wanted=True, encryption="none", ai=True), []),
+    ],
+)
+def test_what_the_gateway_itself_serves_in_clear(settings, served):
+    assert told(settings)["served_ports"] == served
+
+
+def test_only_a_policy_for_llm_calls_sends_the_gateway_elsewhere():
+    assert told(STRICT)["errands"] is False
+    assert told(msgspec.structs.replace(STRICT, ai=True))["errands"] is True
+
+
+@pytest.mark.parametrize("udp", ["allow", "dns-only", "block"])
+def test_what_udp_may_is_passed_on(udp):
+    assert told(msgspec.structs.replace(PERMISSIVE, udp=udp))["udp"] == udp
 
 
 _CIDRS = st.lists(

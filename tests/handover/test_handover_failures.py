@@ -100,7 +100,7 @@ def test_an_older_gateway_that_dies_in_the_middle_does_not_stop_the_newer_one(po
     assert len(out.errors) <= 1
     assert all("ConnectionReset" in error or "not echoed" in error for error in out.errors), out.errors
     assert connect(pods) == connect(pods, "right", "left") == "True"
-    assert pods.hooks("left") == 8
+    assert pods.hooks("left") == 10
 
 
 @pytest.mark.parametrize("program", [SQUATTER, FLOOD], ids=["squats", "floods"])

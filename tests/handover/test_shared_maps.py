@@ -37,7 +37,7 @@ def test_what_one_notes_the_other_finds(instance):
         assert older.counters() == newer.counters()
         assert older.counters()["hook_excluded"] == 1
     finally:
-        assert _native.remove_hooks(cgroup) == 8
+        assert _native.remove_hooks(cgroup) == 10
 
 
 def test_they_outlive_the_gateway_that_made_them(instance):

@@ -56,7 +56,7 @@ def test_no_connection_fails_no_byte_is_lost_and_nothing_is_in_clear(pods, mode)
         ended(pods, "right", 1)
     assert not wire.seen(MARKER.encode())
     assert set(wire.ports()) == {18443}
-    assert pods.hooks("left") == pods.hooks("right") == 8
+    assert pods.hooks("left") == pods.hooks("right") == 10
     assert connect(pods) == connect(pods, "right", "left") == "True"
     pods.wait_log("left", "taken over from generation 2")
 
@@ -75,7 +75,7 @@ def test_it_is_done_again_and_again_with_the_cgroups_of_those_that_ended_gone(po
             time.sleep(0.3)
     assert out.errors == into.errors == []
     assert connect(pods) == connect(pods, "right", "left") == "True"
-    assert pods.hooks("left") == 8
+    assert pods.hooks("left") == 10
 
 
 def test_connections_of_an_older_gateway_are_not_taken_for_connections_in_clear(pods):
@@ -186,6 +186,6 @@ def test_with_maps_of_another_layout_it_works_all_the_same(pods, other_layout):
     assert all(len(knocker.errors) <= 2 for knocker in knockers), [knocker.errors for knocker in knockers]
     assert all(stream.result["whole"] for stream in streams), [stream.result for stream in streams]
     assert connect(pods) == connect(pods, "right", "left") == "True"
-    assert pods.hooks("left") == 8
+    assert pods.hooks("left") == 10
     pods.wait_log("left", "taken over from generation 1")
     ended(pods, "left", 1)

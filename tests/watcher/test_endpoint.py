@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from kube_gateway import _native
 from kube_gateway.control import messages
 from kube_gateway.control.tls import client_context, names_of_peer, spiffe_id_of_peer
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import Backend, ServiceBackends
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher.endpoint import ControlEndpoint
@@ -33,7 +34,9 @@ async def test_a_gateway_is_served(watcher, web_context):
     gateway = watcher.cluster.memory("shop/web").line(1)
     await until(lambda: gateway.state == "ready")
     assert set(watcher.looks) == {"shop/web"}
-    gateway.configure(Settings(wanted=True, encryption="strict"), addresses=("127.0.0.1",))
+    gateway.configure(
+        Settings(wanted=True, encryption="strict"), pod=Pod(name="web", uid="1", addresses=("127.0.0.1",))
+    )
     assert await line.hear() == messages.Configure(
         revision=1, addresses=("127.0.0.1",), settings=Settings(wanted=True, encryption="strict")
     )

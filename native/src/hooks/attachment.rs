@@ -14,8 +14,8 @@ use super::sys;
 use crate::error::{Context, Error, Result};
 
 /// Program name, attach type (`enum bpf_attach_type`). In the order in which they are attached: names are true before
-/// the first connection is redirected.
-pub const PROGRAMS: [(&str, u32); 8] = [
+/// the first connection is redirected, and connections are redirected before those that are not are dropped.
+pub const PROGRAMS: [(&str, u32); 10] = [
     ("kgw_getpeername4", 29),
     ("kgw_getpeername6", 30),
     ("kgw_getsockname4", 31),
@@ -24,6 +24,8 @@ pub const PROGRAMS: [(&str, u32); 8] = [
     ("kgw_sockops", 3),
     ("kgw_connect4", 10),
     ("kgw_connect6", 11),
+    ("kgw_ingress", 0),
+    ("kgw_egress", 1),
 ];
 
 const PREFIX: &str = "kgw_";

@@ -5,11 +5,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub const FLAG_CAPTURE: u32 = 1 << 0;
 pub const FLAG_STRICT: u32 = 1 << 1;
 pub const FLAG_IPV6: u32 = 1 << 2;
+pub const FLAG_GATE: u32 = 1 << 3;
+pub const FLAG_GATED: u32 = 1 << 4;
+pub const FLAG_UDP_DNS: u32 = 1 << 5;
+pub const FLAG_NO_UDP: u32 = 1 << 6;
+pub const FLAG_ERRANDS: u32 = 1 << 7;
 pub const GATEWAY_CGROUPS: usize = 4;
 
+pub const CIDR_DIRECT: u8 = 0;
+pub const CIDR_CAPTURE: u8 = 1;
+pub const CIDR_OWN: u8 = 2;
+
+pub const EXEMPT_ALL: u8 = 1;
+pub const EXEMPT_PROBES: u8 = 2;
+
 /// In the order of `enum counter`.
-pub const COUNTERS: [&str; 5] =
-    ["hook_redirected", "hook_excluded", "hook_direct_no_gateway", "hook_refused_no_gateway", "hook_device_bound"];
+pub const COUNTERS: [&str; 11] = [
+    "hook_redirected",
+    "hook_excluded",
+    "hook_direct_no_gateway",
+    "hook_refused_no_gateway",
+    "hook_device_bound",
+    "gate_refused",
+    "gate_dropped",
+    "gate_exempt",
+    "egress_refused",
+    "udp_packets",
+    "udp_refused",
+];
+
+/// In the order of `enum kind`.
+pub const KINDS: [&str; 5] = ["tunnel", "tls", "plain", "udp", "other"];
+
+/// Words of 64 bits in `kgw_gated`.
+pub const GATED_WORDS: usize = 1024;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -36,21 +65,50 @@ pub struct Config {
     pub flags: u32,
     pub pod_ipv4: [u8; 4],
     pub pod_ipv6: [u8; 16],
+    pub control_port: u32,
+    pub unused: u32,
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct PeerKey {
+    pub address: [u8; 16],
+    pub kind: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Sent {
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct SourceKey {
+    pub address: [u8; 16],
+    pub port: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CidrKey {
     pub prefix_length: u32,
     pub address: [u8; 16],
 }
 
-// SAFETY: repr(C), integers and byte arrays only; the sizes (20, 64, 20) leave no room for padding.
+// SAFETY: repr(C), integers and byte arrays only; the sizes (20, 72, 20) leave no room for padding.
 unsafe impl Plain for Endpoint {}
 // SAFETY: as above.
 unsafe impl Plain for Config {}
 // SAFETY: as above.
 unsafe impl Plain for CidrKey {}
+// SAFETY: repr(C), a byte array of 16 and one or two integers of 8 bytes: no room for padding.
+unsafe impl Plain for PeerKey {}
+// SAFETY: as above.
+unsafe impl Plain for Sent {}
+// SAFETY: as above.
+unsafe impl Plain for SourceKey {}
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
 // SAFETY: an integer.
@@ -60,7 +118,8 @@ unsafe impl Plain for u16 {}
 // SAFETY: an integer.
 unsafe impl Plain for u8 {}
 
-const _: () = assert!(size_of::<Endpoint>() == 20 && size_of::<Config>() == 64 && size_of::<CidrKey>() == 20);
+const _: () = assert!(size_of::<Endpoint>() == 20 && size_of::<Config>() == 72 && size_of::<CidrKey>() == 20);
+const _: () = assert!(size_of::<PeerKey>() == 24 && size_of::<Sent>() == 16 && size_of::<SourceKey>() == 24);
 
 /// The 16 bytes of an address; IPv4 is v4-mapped.
 pub fn mapped(address: IpAddr) -> [u8; 16] {
@@ -90,6 +149,11 @@ impl From<Endpoint> for SocketAddr {
         };
         Self::new(ip, u16::from_be_bytes(endpoint.port))
     }
+}
+
+/// An address out of its 16 bytes.
+pub fn address_of(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
 }
 
 /// The key of a CIDR in the longest-prefix map.

@@ -2,14 +2,16 @@
 
 pub mod ancestors;
 pub mod attachment;
+pub mod gate;
 pub mod layout;
 pub mod maps;
+pub mod sent;
+pub mod settings;
 pub mod sharing;
 pub mod sys;
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::Map;
@@ -18,7 +20,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use crate::error::{Context, Error, Result};
 use crate::kernel;
-use layout::{CidrKey, Config, Plain};
+pub use settings::HookSettings;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kube_gateway.bpf.o"));
 
@@ -27,20 +29,13 @@ const VERIFIER_LINES: usize = 6;
 /// bpf_set_retval() came with Linux 5.18; without it a refused connect() is EPERM instead of ECONNREFUSED.
 const SET_RETVAL_SINCE: (u32, u32) = (5, 18);
 
-/// What the hooks shall do. Rules: (address, prefix length, captured).
-pub struct HookSettings {
-    pub gateway_cgroups: Vec<u64>,
-    pub capture: bool,
-    pub strict: bool,
-    pub addresses: Vec<IpAddr>,
-    pub rules: Vec<(IpAddr, u8, bool)>,
-    pub excluded_ports: Vec<u16>,
-    pub stale_after_nanoseconds: u64,
-}
+/// Before, what comes from the pod itself is told by its addresses alone.
+const INGRESS_IFINDEX_SINCE: (u32, u32) = (5, 17);
 
-/// The loaded object. Dropping it leaves attached programs in place; `detach` removes them.
+/// The loaded object. Dropping it leaves the programs on the cgroup in place; the gate goes with it.
 pub struct Hooks {
     object: Ebpf,
+    gate: Option<OwnedFd>,
 }
 
 impl Hooks {
@@ -48,15 +43,18 @@ impl Hooks {
     /// with; none: new ones.
     pub fn load(maps: &HashMap<String, BorrowedFd<'_>>) -> Result<Self> {
         let have_set_retval = u32::from(kernel::version()? >= SET_RETVAL_SINCE);
+        let have_ingress_ifindex = u32::from(kernel::version()? >= INGRESS_IFINDEX_SINCE);
         let mut object = EbpfLoader::new()
             .override_global("have_set_retval", &have_set_retval, true)
+            .override_global("have_ingress_ifindex", &have_ingress_ifindex, true)
             .load(OBJECT)
             .map_err(|error| Error::message(format!("cannot load the eBPF object: {}", chain(&error))))?;
         // Programs are tied to their maps when they are loaded, so from here on there is no way to change them.
         for (name, map) in maps {
             sharing::put_behind(map_of(&object, name)?, *map, name)?;
         }
-        for name in attachment::PROGRAMS.map(|(name, _)| name).into_iter().chain([ancestors::PROGRAM]) {
+        let names = attachment::PROGRAMS.map(|(name, _)| name).into_iter();
+        for name in names.chain([gate::PROGRAM, ancestors::PROGRAM]) {
             let program = object
                 .program_mut(name)
                 .ok_or_else(|| Error::message(format!("the eBPF object has no program {name}")))?;
@@ -65,46 +63,19 @@ impl Hooks {
                 Program::CgroupSockopt(program) => program.load(),
                 Program::SockOps(program) => program.load(),
                 Program::CgroupSock(program) => program.load(),
+                Program::CgroupSkb(program) => program.load(),
+                Program::SkLookup(program) => program.load(),
                 _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
             };
             loaded.map_err(|error| Error::message(format!("the kernel refuses {name}: {}", chain(&error))))?;
         }
-        Ok(Self { object })
+        let hooks = Self { object, gate: None };
+        sent::begin(&hooks)?;
+        Ok(hooks)
     }
 
     pub fn configure(&self, settings: &HookSettings) -> Result<()> {
-        let mut rules: Vec<(CidrKey, u8)> = settings
-            .rules
-            .iter()
-            .map(|&(ip, length, captured)| (layout::cidr_key(ip, length), captured.into()))
-            .collect();
-        let own = settings.addresses.iter().map(|ip| layout::cidr_key(*ip, if ip.is_ipv4() { 32 } else { 128 }));
-        rules.extend(own.chain(layout::never_captured()).map(|key| (key, 0)));
-        replace_all(self.map("kgw_cidrs")?, &rules).context("cannot set the captured addresses")?;
-        let ports: Vec<(u16, u8)> = settings.excluded_ports.iter().map(|&port| (port, 1)).collect();
-        replace_all(self.map("kgw_ports")?, &ports).context("cannot set the excluded ports")?;
-
-        let mut config = Config { stale_after: settings.stale_after_nanoseconds, ..Config::default() };
-        if settings.gateway_cgroups.len() > layout::GATEWAY_CGROUPS {
-            return Err(Error::message("too many gateway cgroups"));
-        }
-        config.gateway_cgroups[..settings.gateway_cgroups.len()].copy_from_slice(&settings.gateway_cgroups);
-        for address in &settings.addresses {
-            match address {
-                IpAddr::V4(v4) if config.pod_ipv4 == [0; 4] => config.pod_ipv4 = v4.octets(),
-                IpAddr::V6(v6) if config.pod_ipv6 == [0; 16] => config.pod_ipv6 = v6.octets(),
-                _ => {}
-            }
-        }
-        config.flags = [
-            (settings.capture, layout::FLAG_CAPTURE),
-            (settings.strict, layout::FLAG_STRICT),
-            (config.pod_ipv6 != [0; 16], layout::FLAG_IPV6),
-        ]
-        .into_iter()
-        .filter_map(|(on, flag)| on.then_some(flag))
-        .sum();
-        sys::update(self.map("kgw_config")?, &0_u32, &config).context("cannot set the configuration of the hooks")
+        settings.apply(|name| self.map(name))
     }
 
     pub fn attach(&self, cgroup: &Path) -> Result<()> {
@@ -113,6 +84,18 @@ impl Hooks {
             attachment::attach(cgroup.as_fd(), self.program(name)?, name, attach_type)?;
         }
         Ok(())
+    }
+
+    /// Has the pod's connections pass the gate until `unguard`, or until this process ends.
+    pub fn guard(&mut self) -> Result<()> {
+        if self.gate.is_none() {
+            self.gate = Some(gate::close(self.program(gate::PROGRAM)?)?);
+        }
+        Ok(())
+    }
+
+    pub fn unguard(&mut self) {
+        self.gate = None;
     }
 
     /// The ids of the cgroups above this process, from the root to its own. `own` is the directory of its own cgroup.
@@ -147,6 +130,8 @@ impl Hooks {
             Program::CgroupSockopt(program) => program.fd(),
             Program::SockOps(program) => program.fd(),
             Program::CgroupSock(program) => program.fd(),
+            Program::CgroupSkb(program) => program.fd(),
+            Program::SkLookup(program) => program.fd(),
             _ => return Err(Error::message(format!("{name} is of an unexpected type"))),
         };
         fd.map(AsFd::as_fd).map_err(|error| Error::message(format!("{name} is not loaded: {}", chain(&error))))
@@ -165,19 +150,6 @@ fn map_of<'a>(object: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
         | Map::Unsupported(data) => Ok(data.fd().as_fd()),
         _ => Err(Error::message(format!("{name} is a map of an unexpected type"))),
     }
-}
-
-/// Makes the map hold exactly `entries`: new ones first, so that nothing is briefly captured that is excluded.
-fn replace_all<K: Plain + PartialEq, V: Plain>(map: BorrowedFd<'_>, entries: &[(K, V)]) -> std::io::Result<()> {
-    for (key, value) in entries {
-        sys::update(map, key, value)?;
-    }
-    for key in sys::keys::<K>(map)? {
-        if !entries.iter().any(|(wanted, _)| *wanted == key) {
-            sys::delete(map, &key)?;
-        }
-    }
-    Ok(())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -11,7 +11,7 @@ use super::sys;
 use crate::error::{Context, Error, Result};
 
 /// All that is handed over. `kgw_ancestor_ids` is of no use to a gateway that has found its cgroup.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 20] = [
     "kgw_config",
     "kgw_stamp",
     "kgw_counters",
@@ -22,6 +22,16 @@ pub const MAPS: [&str; 10] = [
     "kgw_client",
     "kgw_accepted",
     "kgw_in_flight",
+    "kgw_gateways",
+    "kgw_exempt",
+    "kgw_probed",
+    "kgw_gated",
+    "kgw_served",
+    "kgw_refused",
+    "kgw_sent",
+    "kgw_peers",
+    "kgw_began",
+    "kgw_flow",
 ];
 
 /// Names what `bpf/maps.bpf.h` says: where it is the same, maps mean the same.

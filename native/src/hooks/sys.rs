@@ -21,6 +21,7 @@ const PROG_GET_FD_BY_ID: u32 = 13;
 const MAP_GET_FD_BY_ID: u32 = 14;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
+const MAP_LOOKUP_BATCH: u32 = 24;
 const LINK_CREATE: u32 = 28;
 
 const F_ALLOW_MULTI: u32 = 1 << 1;
@@ -84,6 +85,19 @@ struct InfoAttribute {
     fd: u32,
     length: u32,
     info: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttribute {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    element_flags: u64,
+    flags: u64,
 }
 
 fn bpf<T>(command: u32, attribute: &mut T) -> io::Result<c_long> {
@@ -159,6 +173,38 @@ pub fn keys<K: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<K>> {
     }
 }
 
+/// More than one place of a hash map ever has, and few calls for a full one.
+const BATCH: usize = 1024;
+
+/// All entries of a hash map, in as few calls as can be.
+pub fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let (mut keys, mut values) = (vec![K::default(); BATCH], vec![V::default(); BATCH]);
+    let mut found = Vec::new();
+    let (mut from, mut next) = (0_u32, 0_u32);
+    loop {
+        let mut attribute = BatchAttribute {
+            in_batch: if found.is_empty() && next == 0 { 0 } else { address_of(&from) },
+            out_batch: std::ptr::from_mut(&mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(BATCH).map_err(io::Error::other)?,
+            map_fd: raw(map),
+            ..Default::default()
+        };
+        let result = bpf(MAP_LOOKUP_BATCH, &mut attribute);
+        let at_the_end = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
+        if !at_the_end {
+            result?;
+        }
+        let count = (attribute.count as usize).min(BATCH);
+        found.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if at_the_end {
+            return Ok(found);
+        }
+        from = next;
+    }
+}
+
 /// Where among the programs of a cgroup one is put.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {
@@ -181,10 +227,10 @@ pub fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32,
     bpf(PROG_ATTACH, &mut attribute).map(drop)
 }
 
-/// Attaches `program` for as long as the descriptor returned is open.
-pub fn link(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
+/// Attaches `program` to a cgroup, or a network namespace, for as long as the descriptor returned is open.
+pub fn link(target: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
     let mut attribute =
-        LinkAttribute { program_fd: raw(program), target_fd: raw(cgroup), attach_type, ..Default::default() };
+        LinkAttribute { program_fd: raw(program), target_fd: raw(target), attach_type, ..Default::default() };
     own(bpf(LINK_CREATE, &mut attribute)?)
 }
 

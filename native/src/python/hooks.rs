@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 
 use crate::error::{Context, Error};
-use crate::hooks::{self, HookSettings, attachment, sharing, sys};
+use crate::hooks::settings::{Exempt, Gate, Udp};
+use crate::hooks::{self, HookSettings, attachment, sent, sharing, sys};
 
 /// Maps that the worker uses by descriptor.
 const SHARED_MAPS: [&str; 3] = ["kgw_accepted", "kgw_client", "kgw_stamp"];
@@ -44,7 +45,11 @@ impl Hooks {
         Ok(Self { hooks: Mutex::new(hooks::Hooks::load(&given)?) })
     }
 
-    #[pyo3(signature = (*, gateway_cgroups, capture, strict, addresses, rules, excluded_ports, stale_after))]
+    #[pyo3(signature = (
+        *, gateway_cgroups, capture, strict, addresses, rules, excluded_ports, stale_after, makers=vec![],
+        gate=GateArgument::Word("open".to_owned()), exempt=vec![], probe_ports=vec![], served_ports=vec![],
+        udp="allow", control_port=0, errands=false
+    ))]
     #[expect(clippy::too_many_arguments, reason = "one keyword a setting, as the Python side has them")]
     fn configure(
         &self,
@@ -55,17 +60,37 @@ impl Hooks {
         rules: Vec<(IpAddr, u8, bool)>,
         excluded_ports: Vec<u16>,
         stale_after: f64,
+        makers: Vec<u64>,
+        gate: GateArgument,
+        exempt: Vec<(IpAddr, u8, bool)>,
+        probe_ports: Vec<u16>,
+        served_ports: Vec<u16>,
+        udp: &str,
+        control_port: u16,
+        errands: bool,
     ) -> PyResult<()> {
         let stale_after = std::time::Duration::try_from_secs_f64(stale_after)
             .map_err(|error| Error::message(format!("stale_after: {error}")))?;
+        let exempt = exempt
+            .into_iter()
+            .map(|(address, prefix_length, probes)| Exempt { address, prefix_length, probes })
+            .collect();
         let settings = HookSettings {
             gateway_cgroups,
+            makers,
             capture,
             strict,
             addresses,
             rules,
             excluded_ports,
             stale_after_nanoseconds: u64::try_from(stale_after.as_nanos()).unwrap_or(u64::MAX),
+            gate: gate.read()?,
+            exempt,
+            probe_ports,
+            served_ports,
+            udp: read_udp(udp)?,
+            control_port,
+            errands,
         };
         Ok(self.hooks().configure(&settings)?)
     }
@@ -81,6 +106,23 @@ impl Hooks {
     #[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
     fn attach(&self, cgroup: PathBuf) -> PyResult<()> {
         Ok(self.hooks().attach(&cgroup)?)
+    }
+
+    fn guard(&self) -> PyResult<()> {
+        Ok(self.hooks().guard()?)
+    }
+
+    fn unguard(&self) {
+        self.hooks().unguard();
+    }
+
+    fn sent(&self) -> PyResult<Vec<u8>> {
+        Ok(told(&sent::read(&self.hooks())?).to_string().into_bytes())
+    }
+
+    fn refused(&self) -> PyResult<Vec<(String, u16, u64)>> {
+        let refused = sent::take_refused(&self.hooks())?;
+        Ok(refused.into_iter().map(|(source, port, times)| (source.to_string(), port, times)).collect())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
@@ -99,6 +141,51 @@ impl Hooks {
     fn counters(&self) -> PyResult<HashMap<&'static str, u64>> {
         Ok(self.hooks().counters()?.into_iter().collect())
     }
+}
+
+/// `"open"`, `"all"`, or the ports that are gated.
+#[derive(FromPyObject)]
+enum GateArgument {
+    Word(String),
+    Ports(Vec<u16>),
+}
+
+impl GateArgument {
+    fn read(self) -> Result<Gate, Error> {
+        match self {
+            Self::Ports(ports) => Ok(Gate::Ports(ports)),
+            Self::Word(word) if word == "open" => Ok(Gate::Open),
+            Self::Word(word) if word == "all" => Ok(Gate::All),
+            Self::Word(word) => Err(Error::message(format!("gate: {word:?} is not open, all or a list of ports"))),
+        }
+    }
+}
+
+fn read_udp(word: &str) -> Result<Udp, Error> {
+    match word {
+        "allow" => Ok(Udp::Allow),
+        "dns-only" => Ok(Udp::DnsOnly),
+        "block" => Ok(Udp::Block),
+        _ => Err(Error::message(format!("udp: {word:?} is not allow, dns-only or block"))),
+    }
+}
+
+fn told(report: &sent::Report) -> serde_json::Value {
+    let peers: Vec<_> = report
+        .peers
+        .iter()
+        .map(|peer| {
+            serde_json::json!({
+                "address": peer.address.to_string(),
+                "kind": peer.kind,
+                "bytes": peer.sent.bytes,
+                "packets": peer.sent.packets,
+            })
+        })
+        .collect();
+    let totals: HashMap<_, _> = report.totals.iter().map(|(kind, sent)| (*kind, sent.bytes)).collect();
+    let packets: HashMap<_, _> = report.totals.iter().map(|(kind, sent)| (*kind, sent.packets)).collect();
+    serde_json::json!({"since": report.since, "totals": totals, "packets": packets, "peers": peers})
 }
 
 #[pyfunction]

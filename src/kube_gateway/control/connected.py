@@ -8,6 +8,7 @@ import time
 from kube_gateway.control import messages
 from kube_gateway.control.observed import GatewayState, PolicyText
 from kube_gateway.model.ai_report import BudgetCount
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
@@ -68,9 +69,9 @@ class ConnectedGateway:
         self._writer.write(messages.encode(message))
         return True
 
-    def configure(self, settings: Settings, *, addresses: tuple[str, ...]) -> None:
+    def configure(self, settings: Settings, *, pod: Pod) -> None:
         """Send the settings in force."""
-        message = messages.Configure(revision=self.revision + 1, addresses=addresses, settings=settings)
+        message = messages.configure(settings, pod=pod, revision=self.revision + 1)
         if self.send(message):
             self.revision, self.applied = message.revision, settings
 

@@ -14,6 +14,7 @@ import msgspec
 from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
@@ -76,11 +77,27 @@ class ServiceQuery(_Message, frozen=True):
 
 
 class Configure(_Message, frozen=True):
-    """The settings in force. `addresses` are the pod's own; `revision` grows by one with each change."""
+    """The settings in force. `addresses` are the pod's own; `revision` grows by one with each change.
+
+    `probe_sources` are addresses of the pod's node, `probe_ports` what its kubelet connects to.
+    """
 
     revision: int
     addresses: tuple[str, ...]
     settings: Settings
+    probe_sources: tuple[str, ...] = ()
+    probe_ports: tuple[int, ...] = ()
+
+
+def configure(settings: Settings, *, pod: Pod, revision: int) -> Configure:
+    """What a gateway of `pod` is told when these settings are in force."""
+    return Configure(
+        revision=revision,
+        addresses=pod.addresses,
+        settings=settings,
+        probe_sources=pod.probe_sources,
+        probe_ports=pod.probe_ports,
+    )
 
 
 class UsePolicy(_Message, frozen=True):

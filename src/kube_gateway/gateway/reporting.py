@@ -11,6 +11,7 @@ from kube_gateway.control import messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.inventory import Inventory
+from kube_gateway.gateway.refusals import Refusals
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
@@ -40,9 +41,12 @@ class Reporter:
         self._certificate = certificate
         self._hooks, self._cgroups, self._ai = hooks, cgroups, ai
         self._control_port = control_port
+        self._refusals = Refusals()
 
     def report(self, state: str, settings: messages.Configure | None, snapshot: GatewaySnapshot) -> None:
-        """Say how things are, if the watcher is there and has said what is to be."""
+        """Say how things are, if the watcher is there and has said what is to be; whom the gate refused, in any case."""
+        if state == "ready":
+            self._refusals.tell(self._hooks())
         if settings is None or not self._link.connected:
             return
         try:

@@ -298,6 +298,7 @@ class Supervisor:
         milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
         """
         await self._calls.decided()
+        self._hooks.guard()
         if self._held_back:
             await self._succession.confirm()
         self._hooks.attach(str(self._cgroup.path))
@@ -345,6 +346,7 @@ class Supervisor:
                 self._fail(error)
                 return
         if ending == "handed over":
+            self._hooks.unguard()
             self._tasks.stop("certificate")
             self._worker.send(messages.StopListening(kind="redirect"))
         self._calls.close()
@@ -372,9 +374,10 @@ class Supervisor:
         if self._settings is not None:
             configure_hooks(
                 self._hooks,
-                self._settings.settings,
-                addresses=self._settings.addresses,
+                self._settings,
                 gateway_cgroups=self._gateways(),
+                makers=self._succession.makers,
+                control_port=self._environment.control.port,
                 capture=capture,
             )
 

@@ -140,7 +140,7 @@ class Manager:
             case actions.StartGateway():
                 await self._start_gateway(pod, action.generation)
             case actions.Configure():
-                gateway.configure(action.settings, addresses=pod.workload.record.pod.addresses)
+                gateway.configure(action.settings, pod=pod.workload.record.pod)
             case actions.SetPolicy():
                 _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
                 gateway.use_policy(action.policy, budgets=gateway.budgets)

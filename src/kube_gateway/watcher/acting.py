@@ -57,7 +57,7 @@ class Actor:
         `memory` is that of this very pod: while it is waited for an answer, another pod may take its name.
         """
         pod = observation.pod
-        how = self._how(seen, generation, settings)
+        how = self._how(seen, messages.configure(settings, pod=pod, revision=0), generation)
         container = attach.ephemeral_container(pod, how)
         patch = {"metadata": {"uid": pod.uid}, "spec": {"ephemeralContainers": [container]}}
         changes = memory.namespace_changes
@@ -158,7 +158,7 @@ class Actor:
         path = f"/api/v1/namespaces/{pod.namespace}/secrets/{attach.secret_name(pod.name)}"
         await self._client.patch(path, body, kind="apply")
 
-    def _how(self, seen: PodObject, generation: int, settings: Settings) -> attach.Start:
+    def _how(self, seen: PodObject, settings: messages.Configure, generation: int) -> attach.Start:
         image, control = self._cluster.image, self._cluster.control_for(seen)
         if not image or not control:
             missing = "the image of the watcher's own pod" if not image else "the address of the watcher's Service"
@@ -166,7 +166,7 @@ class Actor:
         configuration = self._configuration
         return attach.Start(
             generation=generation,
-            settings=messages.Configure(revision=0, addresses=seen.addresses, settings=settings),
+            settings=settings,
             control=control,
             watcher=str(watcher_id(configuration, trust_domain=self._signer.issuer.trust_domain)),
             image=image,

@@ -5,7 +5,7 @@ Source: Kubernetes API reference, v1 Pod and Namespace.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -30,12 +30,49 @@ class SecurityContext(_Object, frozen=True):
     privileged: bool | None = None
 
 
+class ContainerPort(_Object, frozen=True):
+    """A port that a container names."""
+
+    name: str = ""
+    container_port: int = 0
+
+
+class Handler(_Object, frozen=True):
+    """What the kubelet connects to: a number, or the name of one of the container's ports.
+
+    `host` is empty where it is the pod itself.
+    """
+
+    port: int | str = 0
+    host: str = ""
+
+
+class Probe(_Object, frozen=True):
+    """A probe, or what is done after a container's start and before its end; neither of the three is a command."""
+
+    http_get: Handler | None = None
+    tcp_socket: Handler | None = None
+    grpc: Handler | None = None
+
+
+class Lifecycle(_Object, frozen=True):
+    """What is done after a container's start and before its end."""
+
+    post_start: Probe | None = None
+    pre_stop: Probe | None = None
+
+
 class Container(_Object, frozen=True):
     """A container as it was asked for."""
 
     name: str = ""
     image: str = ""
     security_context: SecurityContext | None = None
+    ports: tuple[ContainerPort, ...] | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
 
 
 class PodSpec(_Object, frozen=True):
@@ -45,6 +82,7 @@ class PodSpec(_Object, frozen=True):
     service_account_name: str = ""
     host_network: bool = False
     containers: tuple[Container, ...] | None = None
+    init_containers: tuple[Container, ...] | None = None
     ephemeral_containers: tuple[Container, ...] | None = None
 
 
@@ -87,7 +125,7 @@ class ContainerStatus(_Object, frozen=True):
 
 
 class PodAddress(_Object, frozen=True):
-    """One address of a pod."""
+    """One address of a pod, or of its node."""
 
     ip: str = ""
 
@@ -107,6 +145,8 @@ class PodStatus(_Object, frozen=True):
 
     phase: str = ""
     pod_ips: tuple[PodAddress, ...] | None = msgspec.field(default=None, name="podIPs")
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    host_ips: tuple[PodAddress, ...] | None = msgspec.field(default=None, name="hostIPs")
     conditions: tuple[Condition, ...] | None = None
     ephemeral_container_statuses: tuple[ContainerStatus, ...] | None = None
 
@@ -166,8 +206,41 @@ def pod_of(seen: PodObject, *, inherited: Mapping[str, str]) -> Pod:
         namespace=seen.metadata.namespace,
         service_account=seen.spec.service_account_name or "default",
         addresses=seen.addresses,
+        probe_sources=_node_addresses(seen.status),
+        probe_ports=_probe_ports(seen.spec),
         annotations={**inherited, **our_annotations(seen.metadata.annotations)},
     )
+
+
+def _node_addresses(status: PodStatus) -> tuple[str, ...]:
+    # Before Kubernetes 1.29 only the first is told.
+    every = (status.host_ip, *(address.ip for address in status.host_ips or ()))
+    return tuple(dict.fromkeys(address for address in every if address))
+
+
+def _probe_ports(spec: PodSpec) -> tuple[int, ...]:
+    """What the kubelet connects to. Init containers may run on beside the others, with probes."""
+    found: set[int] = set()
+    for container in (*(spec.init_containers or ()), *(spec.containers or ())):
+        named = {port.name: port.container_port for port in container.ports or () if port.name}
+        for handler in _handlers(container):
+            if not handler.host:
+                port = handler.port
+                found.add(port if isinstance(port, int) else named.get(port, 0))
+    return tuple(sorted(port for port in found if 0 < port < 65536))
+
+
+def _handlers(container: Container) -> Iterator[Handler]:
+    lifecycle = container.lifecycle or Lifecycle()
+    for probe in (
+        container.liveness_probe,
+        container.readiness_probe,
+        container.startup_probe,
+        lifecycle.post_start,
+        lifecycle.pre_stop,
+    ):
+        if probe is not None:
+            yield from filter(None, (probe.http_get, probe.tcp_socket, probe.grpc))
 
 
 def seconds(time: str | None) -> float:

@@ -169,7 +169,7 @@ def _say(
     """Tell one gateway."""
     match action:
         case actions.Configure():
-            line.configure(action.settings, addresses=observation.pod.addresses)
+            line.configure(action.settings, pod=observation.pod)
         case actions.SetPolicy():
             _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
             line.use_policy(action.policy, budgets=memory.budgets)

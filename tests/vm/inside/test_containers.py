@@ -18,7 +18,7 @@ from kube_gateway.observe.proof import Evidence, examine
 from vm.inside.containers import default_profile, root_for_containers
 from vm.inside.pods_of_containers import BRIDGE, CAPABILITIES, MARKER, PORT, PodOfContainers
 
-HOOKS = 8
+HOOKS = 10
 IPV4, IPV6 = 0, 1
 VIEWS = {"a": "shared process namespace", "b": "process namespace of its own"}
 

@@ -1,0 +1,54 @@
+"""What applications do in the tests of the hooks, as text for `python -c`; the arguments are an address and a port."""
+
+from __future__ import annotations
+
+# Accepts on both families, answers each connection with the address it sees, and goes on echoing.
+SERVE = """
+import socket, sys, threading
+listener = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
+def serve(connection):
+    connection.sendall(connection.getpeername()[0].encode() + b"\\n")
+    while piece := connection.recv(65536):
+        connection.sendall(piece)
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+"""
+
+# What becomes of a connection, and how long that takes.
+CONNECT = """
+import socket, sys, time
+began = time.monotonic()
+try:
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])) as s:
+        outcome = "connected" if s.recv(100) else "closed"
+except OSError as error:
+    outcome = type(error).__name__
+print(outcome, "soon" if time.monotonic() - began < 0.5 else "late")
+"""
+
+# One connection that is made once and says what it is told, a line at a time; prints what comes back.
+CLIENT = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
+reader = s.makefile("rb")
+reader.readline()
+print("ready", flush=True)
+for line in sys.stdin:
+    s.sendall(line.encode())
+    print(reader.readline().decode(), end="", flush=True)
+"""
+
+DATAGRAM = """
+import socket, sys
+address, port, connected = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "connected"
+s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+try:
+    if connected:
+        s.connect((address, port)); s.send(b"datagram in clear")
+    else:
+        s.sendto(b"datagram in clear", (address, port))
+    print("sent")
+except OSError as error:
+    print(type(error).__name__)
+"""
