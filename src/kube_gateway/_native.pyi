@@ -26,6 +26,7 @@ __all__ = [
     "quote",
     "read_certificate",
     "remove_hooks",
+    "sign",
     "unmount_cgroups",
 ]
 
@@ -78,9 +79,9 @@ class Hooks:
     def unguard(self) -> None:
         """Take the gate away."""
     def sent(self) -> bytes:
-        """What has left the pod, as JSON: `since` (seconds since the epoch), `totals` and `packets` by kind (`tunnel`,
-        `tls`, `plain`, `udp`, `other`), and `peers`, a list of objects with `address` (`::` for all that found no room),
-        `kind`, `bytes` and `packets`. Bytes are payload; loopback is left out."""
+        """What has left the pod, as JSON: `since` (seconds since the epoch; 0 before the hooks were attached), `totals` and
+        `packets` by kind (`tunnel`, `tls`, `plain`, `udp`, `other`), and `peers`, a list of objects with `address` (`::`
+        for all that found no room), `kind`, `bytes` and `packets`. Bytes are payload; loopback is left out."""
     def refused(self) -> list[tuple[str, int, int]]:
         """Who was refused by the gate since this was last asked: source, port of the pod, how often."""
     def ancestors(self, own: str) -> list[int]:
@@ -189,6 +190,9 @@ class Core:
 
 def create_key_and_request() -> tuple[str, str]:
     """A new ECDSA P-256 key (PKCS #8 PEM) and a signing request for it (PEM, RFC 2986) that names nobody."""
+
+def sign(key: str, data: bytes) -> bytes:
+    """Sign by ECDSA with SHA-256 (DER form, RFC 3279) under a P-256 private key in PEM form."""
 
 def drop_privileges() -> None:
     """Become nobody, without capabilities and without a way back. To be called while the process has one thread."""

@@ -82,8 +82,8 @@ def reported(name="web", *, expires=NOW + 3000, **more) -> PodSummary:
     return PodSummary(**{**values, **numbers, **more})
 
 
-def seen(subject: PodObject, *, said=None, inherited=None):
-    return view(subject, inherited=inherited or {}, reported=said)
+def seen(subject: PodObject, *, said=None, inherited=None, strict=False):
+    return view(subject, inherited=inherited or {}, reported=said, strict=strict)
 
 
 def summary(*pods, **more) -> Summary:

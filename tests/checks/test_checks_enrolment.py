@@ -41,6 +41,11 @@ def test_annotations_of_the_namespace_count_less_than_the_pods_own():
     assert seen(pod(annotations={"encrypt": "true"}), inherited=inherited).mode == "permissive"
 
 
+def test_where_the_watcher_wants_all_to_be_strict_that_is_shown():
+    assert seen(pod(annotations={"encrypt": "true"}), strict=True).mode == "strict"
+    assert seen(pod(annotations={"encrypt": "false"}), strict=True).mode == "off"
+
+
 @pytest.mark.parametrize(
     ("subject", "expected", "hint"),
     [

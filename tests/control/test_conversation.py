@@ -8,7 +8,7 @@ import contextlib
 import msgspec
 import pytest
 
-from kube_gateway.control import messages
+from kube_gateway.control import connected, messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.conversation import LONGEST_LINE, converse
 from kube_gateway.errors import IdentityError
@@ -171,3 +171,49 @@ async def test_a_gateway_that_says_nothing_any_more_is_lost(tmp_path, monkeypatc
         await line.ended()
     assert isinstance(line.error, TimeoutError)
     assert not line.gateway.is_connected
+
+
+async def receipt(line, **period):
+    """Ask the gateway for a receipt; the question as it came, and the answer when there is one."""
+    answer = asyncio.create_task(line.gateway.receipt(**{"since": 0.0, "until": 0.0, **period}))
+    async with asyncio.timeout(3):
+        return messages.decode_from_watcher(await line.reader.readline()), answer
+
+
+async def test_a_receipt_is_asked_for_and_comes(tmp_path):
+    async with Line(tmp_path) as line:
+        assert await line.ask(QUERY) == NO
+        question, answer = await receipt(line, since=1.5, until=2.5)
+        assert (question.since, question.until) == (1.5, 2.5)
+        signed = messages.Receipt(number=question.number, receipt="signed")
+        assert await line.ask(signed, QUERY) == NO
+        assert await answer == signed
+
+
+async def test_two_who_ask_at_once_get_each_their_own(tmp_path):
+    async with Line(tmp_path) as line:
+        assert await line.ask(QUERY) == NO
+        first, its_answer = await receipt(line)
+        second, other_answer = await receipt(line)
+        assert first.number != second.number
+        told = [messages.Receipt(number=one.number, receipt=str(one.number)) for one in (second, first)]
+        assert await line.ask(*told, QUERY) == NO
+        assert (await its_answer, await other_answer) == (told[1], told[0])
+
+
+async def test_a_receipt_that_nobody_asked_for_is_of_no_use(tmp_path):
+    async with Line(tmp_path) as line:
+        assert await line.ask(messages.Receipt(number=99, receipt="x"), QUERY) == NO
+
+
+async def test_a_gateway_that_does_not_sign_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(connected, "_SIGNED_WITHIN", 0.1)
+    async with Line(tmp_path) as line:
+        assert await line.ask(QUERY) == NO
+        _, answer = await receipt(line)
+        assert (await answer).problem == "the gateway has not answered in 0.1 s"
+
+
+async def test_a_gateway_without_a_line_signs_nothing():
+    answer = await ConnectedGateway().receipt(since=0.0, until=0.0)
+    assert answer.problem == "the gateway is not connected to its watcher"

@@ -6,6 +6,7 @@ import pytest
 
 from kube_gateway.control import messages
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.sent import SentReport, SentTo
 from kube_gateway.model.service import Backend, ServiceBackends
 from kube_gateway.model.settings import Settings
 
@@ -17,6 +18,16 @@ FROM_GATEWAY = [
     ),
     messages.PeerQuery(address="10.0.0.1"),
     messages.ServiceQuery(address="10.96.0.1", port=443),
+    messages.Receipt(number=1, receipt='{"receipt":{}}'),
+    messages.Receipt(number=1, problem="nothing is counted yet"),
+    messages.Report(
+        state="ready",
+        settings_revision=1,
+        certificate_expires=1.0,
+        clear_connections=(),
+        snapshot=GatewaySnapshot(),
+        sent=SentReport(since=2.0, totals={"plain": 3}, peers=(SentTo(address="10.0.0.9", kind="plain", bytes=3),)),
+    ),
 ]
 FROM_WATCHER = [
     messages.Configure(revision=1, addresses=("10.0.0.2",), settings=Settings(wanted=True)),
@@ -40,6 +51,8 @@ FROM_WATCHER = [
     messages.Heartbeat(),
     messages.Flush(cookies=(1, 2**63)),
     messages.Leave(grace=1.0),
+    messages.ReceiptQuery(number=1),
+    messages.ReceiptQuery(number=2, since=1.5, until=2.5),
 ]
 
 

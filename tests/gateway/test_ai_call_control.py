@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 
 import pytest
 
@@ -51,7 +50,7 @@ def worker():
 
 
 async def test_a_policy_as_long_as_a_config_map_reaches_the_worker(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use(LONG))
     assert worker.texts == [LONG]
     assert worker.policies() == [(policy_name(LONG), "")]
@@ -60,19 +59,19 @@ async def test_a_policy_as_long_as_a_config_map_reaches_the_worker(worker):
 async def test_a_policy_that_comes_before_ai_control_is_asked_for_waits(worker):
     worker.control.use(use("one"))
     assert worker.heard == []
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     assert worker.texts == ["one"]
 
 
 async def test_the_same_policy_is_told_once(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     for _ in range(3):
         worker.control.use(use("one"))
     assert worker.texts == ["one"]
 
 
 async def test_what_has_changed_is_told_from_what_goes_on(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     assert worker.takes("one")
     assert not worker.takes("one", changed=3)
     assert worker.takes("one", model="gemma2:2b")
@@ -81,15 +80,15 @@ async def test_what_has_changed_is_told_from_what_goes_on(worker):
 
 
 async def test_another_model_is_told_with_the_policy_in_force(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use("one"))
-    worker.control.configure(Settings(wanted=True, encryption="none", ai=True, ai_model="gemma2:2b"), addresses=())
+    worker.control.configure(Settings(wanted=True, encryption="none", ai=True, ai_model="gemma2:2b"))
     assert worker.policies() == [(policy_name("one"), ""), (policy_name("one"), "gemma2:2b")]
     assert [one.revision for one in worker.heard] == [1, 1]
 
 
 async def test_the_next_worker_gets_the_last_policy_that_was_right(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use("good"))
     worker.takes("good")
     worker.control.use(use("bad"))
@@ -101,7 +100,7 @@ async def test_the_next_worker_gets_the_last_policy_that_was_right(worker):
 
 async def test_the_next_worker_gets_what_the_last_one_had_counted(worker):
     counted = (BudgetCount(rule="day", window=86400, used=7),)
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use("one", budgets=(BudgetCount(rule="day", window=86400, used=5),)))
     assert worker.heard[-1].budgets[0].used == 5
     worker.takes("one", budgets=counted)
@@ -112,12 +111,12 @@ async def test_the_next_worker_gets_what_the_last_one_had_counted(worker):
 
 
 async def test_without_ai_control_the_worker_is_told_once_and_reports_nothing(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use("one"))
     worker.takes("one")
     assert worker.control.report is not None
     for _ in range(2):
-        worker.control.configure(Settings(wanted=True, encryption="permissive"), addresses=())
+        worker.control.configure(Settings(wanted=True, encryption="permissive"))
     assert worker.heard[1:] == [messages.LeaveCallsAlone()]
     assert worker.control.report is None
     worker.control.brief()
@@ -127,14 +126,14 @@ async def test_without_ai_control_the_worker_is_told_once_and_reports_nothing(wo
 async def test_it_is_waited_for_the_policy_but_not_for_ever(worker, monkeypatch, caplog):
     monkeypatch.setattr(call_control, "POLICY_WITHIN", 0.1)
     await worker.control.decided()
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     await worker.control.decided()
     assert "no policy for LLM calls has come in 0.1 s" in caplog.text
 
 
 @pytest.mark.parametrize("said", [AiReport(policy="abc"), AiReport(policy="abc", refused="def", problem="?")])
 async def test_it_is_clear_which_policy_applies_when_the_worker_has_said_so(worker, said):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     worker.control.use(use("one"))
     waiting = asyncio.create_task(worker.control.decided())
     await asyncio.sleep(0.02)
@@ -145,14 +144,14 @@ async def test_it_is_clear_which_policy_applies_when_the_worker_has_said_so(work
 
 
 async def test_a_later_gateway_goes_on_with_the_policy_in_force_and_all_that_was_counted(worker):
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     assert worker.control.offer() is None
     worker.control.use(use("one"))
     worker.takes("one", budgets=(BudgetCount(rule="day", window=86400, used=7),))
     told, file = worker.control.offer()
     later = Worker()
     later.control.inherit(told, os.dup(file))
-    later.control.configure(AI, addresses=())
+    later.control.configure(AI)
     assert later.texts == ["one"]
     assert (later.heard[0].hash_key, later.heard[0].revision) == (told.hash_key, 1)
     assert later.heard[0].budgets[0].used == 7
@@ -164,7 +163,7 @@ async def test_what_the_watcher_said_while_it_was_handed_over_counts(worker):
     worker.control.use(use("two"))
     offered = OfferedPolicy(source="its file", revision=4, hash_key=b"k" * 32)
     worker.control.inherit(offered, make_memory_file("one", name="policy"))
-    worker.control.configure(AI, addresses=())
+    worker.control.configure(AI)
     assert worker.texts == ["two"]
     assert worker.heard[0].revision == 5
 
@@ -180,30 +179,3 @@ async def test_what_is_handed_over_and_no_text_is_left(worker, caplog):
     assert "the older gateway's policy is of no use" in caplog.text
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(file)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-async def test_figures_are_served_where_the_annotation_says_and_both_gateways_of_a_hand_over_may(worker):
-    port = free_port()
-    settings = Settings(wanted=True, encryption="none", ai=True, metrics_port=port)
-    worker.control.configure(settings, addresses=("127.0.0.1",))
-    later = Worker()
-    later.control.configure(settings, addresses=("127.0.0.1",))
-    assert worker.heard == later.heard == [messages.ServeFigures()]
-    worker.control.close()
-    assert worker.heard == [messages.ServeFigures()] * 2
-    later.control.configure(AI, addresses=("127.0.0.1",))
-    with socket.create_server(("127.0.0.1", port)):
-        pass  # both have given it up
-
-
-async def test_a_port_that_the_application_has_is_told_and_ends_nothing(worker, caplog):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        settings = Settings(wanted=True, encryption="none", ai=True, metrics_port=port)
-        worker.control.configure(settings, addresses=("127.0.0.1",))
-    assert f"port {port} on 127.0.0.1 is taken by another process of the pod" in caplog.text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_gateway.errors import InvalidAnnotation
-from kube_gateway.model.settings import Settings, settings_from_annotations
+from kube_gateway.model.settings import Settings, at_least_strict, settings_from_annotations
 
 
 def settings(**annotations: str) -> Settings:
@@ -47,6 +47,10 @@ def settings(**annotations: str) -> Settings:
                 metrics_port=9464,
             ),
         ),
+        (
+            {"encrypt": "strict", "metrics_port": "9464"},
+            Settings(wanted=True, encryption="strict", metrics_port=9464),
+        ),
         ({"ai": "false", "ai_model": "gemma2:2b"}, Settings(ai_model="gemma2:2b")),
     ],
 )
@@ -71,7 +75,10 @@ def test_an_annotation_means_a_setting(annotations, expected):
         ({"ai": "yes"}, "kube-gateway.io/ai has the value 'yes'"),
         ({"ai_model": "gemma2:2b"}, "kube-gateway.io/ai-model means nothing without kube-gateway.io/ai"),
         ({"ai_config": "rules"}, "kube-gateway.io/ai-config means nothing without kube-gateway.io/ai"),
-        ({"metrics_port": "9464"}, "kube-gateway.io/metrics-port means nothing without kube-gateway.io/ai"),
+        (
+            {"metrics_port": "9464"},
+            "kube-gateway.io/metrics-port means nothing without kube-gateway.io/encrypt or kube-gateway.io/ai",
+        ),
         ({"ai": "true", "ai_model": ""}, "'' cannot be a model's name"),
         ({"ai": "true", "ai_model": "a b"}, "'a b' cannot be a model's name"),
         ({"ai": "true", "ai_model": "a\x00"}, "cannot be a model's name"),
@@ -124,3 +131,30 @@ def test_any_text_is_settings_or_a_refusal(annotations):
 def test_a_gateway_for_llm_calls_alone_has_no_tunnel(annotations, tunnel):
     assert settings(**annotations).tunnel == tunnel
     assert settings(**annotations).encrypting == (tunnel == "tls")
+
+
+FLOOR = [("true", "strict"), (" true ", "strict"), ("strict", "strict"), ("false", "off")]
+
+
+@pytest.mark.parametrize(("asked", "encryption"), FLOOR)
+def test_where_all_is_to_be_strict_what_encrypts_is(asked, encryption):
+    annotations = {"kube-gateway.io/encrypt": asked, "kube-gateway.io/udp": "block", "other/key": "kept"}
+    changed = at_least_strict(annotations)
+    assert settings_from_annotations(changed) == Settings(wanted=True, encryption=encryption, udp="block")
+    assert changed["other/key"] == "kept"
+
+
+@pytest.mark.parametrize("annotations", [{}, {"kube-gateway.io/ai": "true"}, {"kube-gateway.io/encrypt": "ture"}])
+def test_what_asks_for_no_encryption_or_is_not_understood_stays_as_it_was(annotations):
+    assert at_least_strict(annotations) == annotations
+
+
+@given(st.dictionaries(st.sampled_from(["kube-gateway.io/encrypt", "kube-gateway.io/ai", "a"]), st.text()))
+def test_the_floor_never_makes_a_pod_less_strict(annotations):
+    def strictness(given):
+        try:
+            return ["none", "off", "permissive", "strict"].index(settings_from_annotations(given).encryption)
+        except InvalidAnnotation:
+            return -1
+
+    assert strictness(at_least_strict(annotations)) >= strictness(annotations)

@@ -27,6 +27,7 @@ def test_every_option():
     assert parsed(
         "--namespace=kgw", "--port=1", "--control=tls:x:2", "--authority=/a", "--trust-domain=d", "--image=i",
         "--pull-policy=Never", "--certificate-life=90s", "--podcidr=10.0.0.0/8", "--privileged=always", "--share-processes",
+        "--strict", "--metrics-port=9090",
     ) == Configuration(
         name="w",
         address="10.0.0.9",
@@ -41,6 +42,8 @@ def test_every_option():
         capture_cidrs="10.0.0.0/8",
         privileged="always",
         target_first=True,
+        strict=True,
+        metrics_port=9090,
     )  # fmt: skip
 
 

@@ -34,6 +34,22 @@ def test_a_pod_that_never_had_a_gateway():
     assert found.running
 
 
+@pytest.mark.parametrize(
+    ("own", "inherited", "expected"),
+    [
+        ({"encrypt": "true"}, {}, "strict"),
+        ({}, {"kube-gateway.io/encrypt": "true"}, "strict"),
+        ({"encrypt": "true"}, {"kube-gateway.io/encrypt": "strict"}, "strict"),
+        ({"encrypt": "strict"}, {}, "strict"),
+        ({"encrypt": "false"}, {"kube-gateway.io/encrypt": "true"}, "false"),
+        ({"encrypt": "ture"}, {}, "ture"),
+    ],
+)
+def test_a_watcher_that_wants_all_to_be_strict_takes_each_that_encrypts_for_strict(own, inherited, expected):
+    found = look(pod_body(**own), inherited=inherited, strict=True)
+    assert found.pod.annotations["kube-gateway.io/encrypt"] == expected
+
+
 @pytest.mark.parametrize("phase", ["Pending", "Succeeded", "Failed", "Unknown", ""])
 def test_only_a_running_pod_runs(phase):
     assert not look(pod_body(phase=phase)).running

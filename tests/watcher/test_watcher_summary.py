@@ -14,6 +14,7 @@ from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.kube.refusals import Forbidden
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot, PeerReport
+from kube_gateway.model.sent import SentReport, SentTo
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import summary
 from kube_gateway.watcher.configuration import Configuration
@@ -101,6 +102,18 @@ def test_what_a_gateway_reports_is_told():
         clear_connections=1,
         peers=1,
     )
+
+
+def test_what_left_the_pod_is_told_and_what_was_not_let_through():
+    refused = {"gate_refused": 4, "egress_refused": 3, "udp_refused": 2}
+    gateway = line(counters={**COUNTERS, **refused})
+    sent = SentReport(
+        since=50.0, totals={"tunnel": 9, "plain": 1}, peers=(SentTo(address="10.0.0.9", kind="plain", bytes=1),)
+    )
+    gateway.report = msgspec.structs.replace(gateway.report, sent=sent)
+    found = summarised(pod(running=[1], encrypt="strict"), {1: gateway})
+    assert (found.sent, found.sent_since) == ({"tunnel": 9, "plain": 1}, 50.0)
+    assert (found.refused_in_clear, found.udp_refused, found.refused) == (7, 2, 4)
 
 
 def test_during_a_handover_the_newest_that_is_ready_counts():

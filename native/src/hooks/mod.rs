@@ -70,7 +70,7 @@ impl Hooks {
             loaded.map_err(|error| Error::message(format!("the kernel refuses {name}: {}", chain(&error))))?;
         }
         let hooks = Self { object, gate: None };
-        sent::begin(&hooks)?;
+        sent::make_room(&hooks)?;
         Ok(hooks)
     }
 
@@ -83,7 +83,7 @@ impl Hooks {
         for (name, attach_type) in attachment::PROGRAMS {
             attachment::attach(cgroup.as_fd(), self.program(name)?, name, attach_type)?;
         }
-        Ok(())
+        sent::begin(self)
     }
 
     /// Has the pod's connections pass the gate until `unguard`, or until this process ends.

@@ -14,26 +14,39 @@ pub struct Peer {
     pub sent: Sent,
 }
 
-/// All since `since`, seconds since the epoch: when the maps were made.
+/// All since `since`, seconds since the epoch: when the hooks were first attached, 0 before that.
 pub struct Report {
     pub since: f64,
     pub totals: Vec<(&'static str, Sent)>,
     pub peers: Vec<Peer>,
 }
 
-/// Notes when counting began, and makes room for what will find none; over maps of an earlier gateway both are there.
-pub fn begin(hooks: &Hooks) -> Result<()> {
-    let counting = "cannot begin to count what is sent";
-    let began = hooks.map("kgw_began")?;
-    if sys::lookup::<u32, u64>(began, &0).context(counting)?.unwrap_or(0) != 0 {
+const COUNTING: &str = "cannot begin to count what is sent";
+
+fn have_begun(hooks: &Hooks) -> Result<bool> {
+    Ok(sys::lookup::<u32, u64>(hooks.map("kgw_began")?, &0).context(COUNTING)?.unwrap_or(0) != 0)
+}
+
+/// Makes room for what will find none, unless these are the maps of an earlier gateway.
+pub fn make_room(hooks: &Hooks) -> Result<()> {
+    if have_begun(hooks)? {
         return Ok(());
     }
     let peers = hooks.map("kgw_peers")?;
     for (kind, _) in (0_u64..).zip(KINDS) {
-        sys::update(peers, &PeerKey { kind, ..PeerKey::default() }, &Sent::default()).context(counting)?;
+        sys::update(peers, &PeerKey { kind, ..PeerKey::default() }, &Sent::default()).context(COUNTING)?;
+    }
+    Ok(())
+}
+
+/// Notes that counting begins now, unless it has before.
+pub fn begin(hooks: &Hooks) -> Result<()> {
+    if have_begun(hooks)? {
+        return Ok(());
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    sys::update(began, &0_u32, &u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)).context(counting)
+    let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    sys::update(hooks.map("kgw_began")?, &0_u32, &nanoseconds).context(COUNTING)
 }
 
 pub fn read(hooks: &Hooks) -> Result<Report> {

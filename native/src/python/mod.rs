@@ -37,6 +37,11 @@ fn create_key_and_request() -> PyResult<(String, String)> {
 }
 
 #[pyfunction]
+fn sign(key: &str, data: &[u8]) -> PyResult<Vec<u8>> {
+    Ok(keys::sign(key, data)?)
+}
+
+#[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "the bridge hands over owned values")]
 fn mount_cgroups(directory: std::path::PathBuf) -> PyResult<()> {
     Ok(crate::cgroups::mount(&directory)?)
@@ -95,6 +100,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hooks::open_cgroup_by_id, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::has_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(mount_cgroups, module)?)?;
+    module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(unmount_cgroups, module)?)?;
     module.add_function(wrap_pyfunction!(read_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::remove_hooks, module)?)?;

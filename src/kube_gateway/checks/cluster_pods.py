@@ -39,6 +39,7 @@ async def read_enrolled(client: KubernetesClient, *, watcher: str, namespace: st
             pod,
             inherited=inherited.get(pod.metadata.namespace, {}),
             reported=reported.get(f"{pod.metadata.namespace}/{pod.metadata.name}"),
+            strict=_is_strict(summary),
         )
         for pod in seen
         if pod.metadata.namespace != watcher and concerns_us(pod, inherited=inherited.get(pod.metadata.namespace, {}))
@@ -58,9 +59,13 @@ async def read_pod(client: KubernetesClient, name: str, *, watcher: str, namespa
     annotations, summary = await asyncio.gather(_annotations(client, namespace), read_summary(client, watcher))
     inherited = {} if isinstance(annotations, Refusal) else annotations.get(namespace, {})
     reported = [pod for pod in summary.pods if pod.key == f"{namespace}/{name}"] if isinstance(summary, Summary) else []
-    found = view(seen, inherited=inherited, reported=reported[0] if reported else None)
+    found = view(seen, inherited=inherited, reported=reported[0] if reported else None, strict=_is_strict(summary))
     blind = annotations if isinstance(annotations, Refusal) else None
     return Enrolled(pods=(found,), summary=summary, blind=blind)
+
+
+def _is_strict(summary: Summary | NoSummary | Refusal) -> bool:
+    return isinstance(summary, Summary) and summary.strict
 
 
 async def _annotations(client: KubernetesClient, namespace: str) -> dict[str, dict[str, str]] | Refusal:

@@ -13,7 +13,7 @@ import msgspec
 
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.ports import ANNOTATION_PREFIX
-from kube_gateway.model.settings import Settings, settings_from_annotations
+from kube_gateway.model.settings import Settings, at_least_strict, settings_from_annotations
 from kube_gateway.watcher import condition
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, Generation, container_name, generations
 from kube_gateway.watcher.objects import Condition, PodObject, our_annotations
@@ -74,9 +74,16 @@ class _Found(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def view(seen: PodObject, *, inherited: Mapping[str, str], reported: PodSummary | None) -> PodView:
-    """The pod as it is. `inherited` are the annotations of its namespace, `reported` is what the summary says of it."""
+def view(
+    seen: PodObject, *, inherited: Mapping[str, str], reported: PodSummary | None, strict: bool = False
+) -> PodView:
+    """The pod as it is. `inherited` are the annotations of its namespace, `reported` is what the summary says of it.
+
+    `strict`: its watcher has every pod that encrypts be strict.
+    """
     annotations = {**our_annotations(inherited), **our_annotations(seen.metadata.annotations)}
+    if strict:
+        annotations = at_least_strict(annotations)
     settings: Settings | None = None
     try:
         settings = settings_from_annotations(annotations)

@@ -13,6 +13,7 @@ import click
 from kube_gateway.cli.duration import Duration
 from kube_gateway.cli.local_config import config
 from kube_gateway.cli.local_flush import flush
+from kube_gateway.cli.local_status import status
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
@@ -55,12 +56,15 @@ _LIFE = click.option(
 
 @command.command()
 @_LIFE
+@click.option(
+    "--strict/--no-strict", default=None, help="Every pod with encrypt=true is as with encrypt=strict; remembered."
+)
 @click.pass_context
-def up(ctx: click.Context, certificate_life: float | None) -> None:
+def up(ctx: click.Context, *, certificate_life: float | None, strict: bool | None) -> None:
     """Start, or find what a manager that died has left."""
     from kube_gateway.local.lifecycle import up as start
 
-    if start(ctx.obj, certificate_life=certificate_life):
+    if start(ctx.obj, certificate_life=certificate_life, strict=strict):
         click.echo(f"local mode {ctx.obj.name!r} is up", err=True)
     else:
         click.echo(f"local mode {ctx.obj.name!r} was up already", err=True)
@@ -305,12 +309,14 @@ def _target(text: str) -> tuple[str, int]:
 
 command.add_command(config)
 command.add_command(flush)
+command.add_command(status)
 
 
 @command.command(hidden=True)
 @click.option("--certificate-life", type=Duration(shortest=_SHORTEST_LIFE), required=True)
+@click.option("--strict", is_flag=True)
 @click.pass_context
-def manager(ctx: click.Context, certificate_life: float) -> None:
+def manager(ctx: click.Context, *, certificate_life: float, strict: bool) -> None:
     """Be the manager (started by up)."""
     import datetime
 
@@ -318,4 +324,4 @@ def manager(ctx: click.Context, certificate_life: float) -> None:
     from kube_gateway.local.manager import run_manager
 
     start_logging()
-    run_manager(ctx.obj, certificate_life=datetime.timedelta(seconds=certificate_life))
+    run_manager(ctx.obj, certificate_life=datetime.timedelta(seconds=certificate_life), strict=strict)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kube_gateway.checks.enrolment import PodView
     from kube_gateway.kube.client import KubernetesClient
 
+_BYTES = ("NAMESPACE", "POD", "MODE", "SENT", "TUNNEL", "TLS", "PLAIN", "UDP", "OTHER", "REFUSED", "UDP REFUSED")
 _HEADINGS = ("NAMESPACE", "POD", "MODE", "STATE", "GATEWAY", "CERTIFICATE", "ENCRYPTED", "CLEAR", "WHY NOT")
 
 
@@ -24,7 +25,13 @@ _HEADINGS = ("NAMESPACE", "POD", "MODE", "STATE", "GATEWAY", "CERTIFICATE", "ENC
 @click.option("-n", "--namespace", default="", help="Default: that of the kubeconfig's context.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="All of them.")
 @click.option("--watcher-namespace", default="kube-gateway", show_default=True, help="Where the watcher is.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "bytes", "json"]),
+    default="table",
+    show_default=True,
+    help="bytes: what has left the pods, and how.",
+)
 @click.argument("pod", required=False, default="")
 def command(
     kubeconfig: Path | None,
@@ -40,6 +47,10 @@ def command(
 
     CERTIFICATE is how long it is valid still. ENCRYPTED is the share of new connections that went through the tunnel, CLEAR
     how many connections stand that do not.
+
+    With --output bytes: payload that left each pod since it is counted, in tunnels, as TLS of its own, as other TCP
+    (PLAIN), by UDP, by anything else. SENT is the share that nobody on the wire could read. REFUSED is what was not let
+    through because it was in clear: connections, and packets of UDP.
     """
     import asyncio
 
@@ -71,10 +82,12 @@ def show(enrolled: Enrolled, *, single: bool, output: str, now: float) -> int:
         raise Forbidden(pods.message, status=403, hint=pods.hint)
     if output == "json":
         print_json({"time": _told_at(enrolled), "pods": [_whole(pod) for pod in pods]})
+    elif pods and output == "bytes":
+        print_table(_BYTES, [_bytes_row(pod) for pod in pods])
     elif pods:
         print_table(_HEADINGS, [_row(pod, now=now) for pod in pods])
     _warn(enrolled, pods, now=now)
-    if output == "table" and not single:
+    if output != "json" and not single:
         click.echo(_totals(pods))
     return 1 if single and any(pod.state != "encrypting" for pod in pods) else 0
 
@@ -97,6 +110,33 @@ def _row(pod: PodView, *, now: float) -> tuple[str, ...]:
         str(said.clear_connections) if told and said is not None else "-",
         pod.reason or "-",
     )
+
+
+def _bytes_row(pod: PodView) -> tuple[str, ...]:
+    from kube_gateway.cli.sent import share_encrypted, size
+    from kube_gateway.model.sent import KINDS
+
+    said = pod.reported
+    if said is None or not said.sent:
+        return (pod.namespace, pod.name, pod.mode or "-", *("-",) * (len(_BYTES) - 3))
+    return (
+        pod.namespace,
+        pod.name,
+        pod.mode or "-",
+        share_encrypted(said.sent),
+        *(size(said.sent.get(kind, 0)) for kind in KINDS),
+        str(said.refused_in_clear),
+        str(said.udp_refused),
+    )
+
+
+def _sent(pods: tuple[PodView, ...]) -> dict[str, int]:
+    """Bytes that left all pods, by kind; empty if nobody has said."""
+    total: dict[str, int] = {}
+    for pod in pods:
+        for kind, count in pod.reported.sent.items() if pod.reported is not None else ():
+            total[kind] = total.get(kind, 0) + count
+    return total
 
 
 def _streams(pods: tuple[PodView, ...]) -> tuple[int, int]:
@@ -148,6 +188,8 @@ def _say(message: str, hint: str) -> None:
 
 
 def _totals(pods: tuple[PodView, ...]) -> str:
+    from kube_gateway.cli.sent import in_clear, share_encrypted
+
     if not pods:
         return "no pod is enrolled"
     states: dict[str, int] = {}
@@ -158,6 +200,8 @@ def _totals(pods: tuple[PodView, ...]) -> str:
     encrypted, total = _streams(pods)
     if total:
         parts.append(f"{_share(encrypted, total)} connections encrypted")
+    if sent := _sent(pods):
+        parts.append(f"{share_encrypted(sent)} sent encrypted, {in_clear(sent)} in clear")
     standing = sum(pod.reported.clear_connections for pod in pods if pod.reported is not None)
     if any(pod.reported is not None for pod in pods):
         parts.append(f"{standing} stand in clear")

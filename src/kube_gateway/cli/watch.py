@@ -54,6 +54,13 @@ if TYPE_CHECKING:
     help="Whether gateways may be privileged; nodes with cgroups of both versions need it.",
 )
 @click.option("--share-processes", is_flag=True, help="Gateways share the process namespace of the first container.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Serve figures of all pods for Prometheus, to whoever reaches it.  [default: nowhere]",
+)
+@click.option("--strict", is_flag=True, help="Every pod with encrypt=true is as with encrypt=strict.")
 @click.option("--debug", is_flag=True, help="Say more.")
 def command(kubeconfig: Path | None, context: str | None, *, debug: bool, **options: object) -> None:
     """Watch a cluster, and put gateways into the pods that are annotated."""

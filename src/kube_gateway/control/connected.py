@@ -11,6 +11,8 @@ from kube_gateway.model.ai_report import BudgetCount
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 
+_SIGNED_WITHIN = 5.0
+
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
 
@@ -32,6 +34,8 @@ class ConnectedGateway:
         self.version = ""
         self.since = time.monotonic()
         self._writer: asyncio.StreamWriter | None = None
+        self._receipts: dict[int, asyncio.Future[messages.Receipt]] = {}
+        self._questions = 0
 
     @property
     def is_connected(self) -> bool:
@@ -79,6 +83,29 @@ class ConnectedGateway:
         """Send the policy for LLM calls, with what the pod's gateways have counted so far."""
         if self.send(messages.UsePolicy(text=policy.text, source=policy.source, budgets=budgets)):
             self.policy = policy
+
+    async def receipt(self, *, since: float, until: float) -> messages.Receipt:
+        """Have it sign what its pod has sent in a period; see `ReceiptQuery`. If it is not there, that is the problem."""
+        self._questions += 1
+        number = self._questions
+        if not self.send(messages.ReceiptQuery(number=number, since=since, until=until)):
+            return messages.Receipt(number=number, problem="the gateway is not connected to its watcher")
+        answer: asyncio.Future[messages.Receipt] = asyncio.get_running_loop().create_future()
+        self._receipts[number] = answer
+        try:
+            async with asyncio.timeout(_SIGNED_WITHIN):
+                return await answer
+        except TimeoutError:
+            problem = f"the gateway has not answered in {_SIGNED_WITHIN:g} s"
+            return messages.Receipt(number=number, problem=problem)
+        finally:
+            del self._receipts[number]
+
+    def signed(self, receipt: messages.Receipt) -> None:
+        """Take an answer; one that nobody waits for any more is of no use."""
+        answer = self._receipts.get(receipt.number)
+        if answer is not None and not answer.done():
+            answer.set_result(receipt)
 
     def leave(self, grace: float) -> None:
         """Tell it to leave."""

@@ -81,6 +81,8 @@ def _answer(answers: Answers, gateway: ConnectedGateway, message: messages.FromG
         case messages.Report():
             if gateway.reported(message) or message.clear_connections:
                 answers.changed()
+        case messages.Receipt():
+            gateway.signed(message)
         case messages.CertificateRequest():
             try:
                 gateway.send(answers.certify(message))

@@ -15,6 +15,7 @@ from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 from kube_gateway.model.pod import Pod
+from kube_gateway.model.sent import SentReport
 from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
@@ -49,7 +50,8 @@ class Report(_Message, frozen=True):
     """Sent every second and after each change: state of the gateway and its counters.
 
     `state` is `starting`, `ready`, `draining`. `settings_revision` is the revision last applied.
-    `certificate_expires` is seconds since the epoch, 0 while there is none. `ai` is there while the settings ask for it.
+    `certificate_expires` is seconds since the epoch, 0 while there is none. `ai` is there while the settings ask for it,
+    `sent` once the hooks are on the pod.
     """
 
     state: str
@@ -58,6 +60,7 @@ class Report(_Message, frozen=True):
     clear_connections: tuple[ClearConnection, ...]
     snapshot: GatewaySnapshot
     ai: AiReport | None = None
+    sent: SentReport | None = None
 
 
 class PeerQuery(_Message, frozen=True):
@@ -71,6 +74,14 @@ class ServiceQuery(_Message, frozen=True):
 
     address: str
     port: int
+
+
+class Receipt(_Message, frozen=True):
+    """Answers `ReceiptQuery`: a `SignedReceipt` as JSON, or why there is none."""
+
+    number: int
+    receipt: str = ""
+    problem: str = ""
 
 
 # Watcher to gateway.
@@ -143,6 +154,17 @@ class ServiceAnswer(_Message, frozen=True):
     service: ServiceBackends | None = None
 
 
+class ReceiptQuery(_Message, frozen=True):
+    """Sign what the pod has sent in a period, in seconds since the epoch; 0 is from when it was counted, or until now.
+
+    The answer has the same `number`.
+    """
+
+    number: int
+    since: float = 0.0
+    until: float = 0.0
+
+
 class Flush(_Message, frozen=True):
     """End these connections (kernel socket cookies from `Report.clear_connections`)."""
 
@@ -165,8 +187,19 @@ class Heartbeat(_Message, frozen=True):
     """The watcher is there, and has nothing new."""
 
 
-FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery
-FromWatcher = Configure | UsePolicy | Certificate | PeerAnswer | ServiceAnswer | Flush | Leave | Elsewhere | Heartbeat
+FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery | Receipt
+FromWatcher = (
+    Configure
+    | UsePolicy
+    | Certificate
+    | PeerAnswer
+    | ServiceAnswer
+    | ReceiptQuery
+    | Flush
+    | Leave
+    | Elsewhere
+    | Heartbeat
+)
 Line = Annotated[bytes, "one JSON object and a newline"]
 
 _encoder = msgspec.json.Encoder()

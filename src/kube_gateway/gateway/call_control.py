@@ -10,14 +10,11 @@ import asyncio
 import logging
 import os
 import secrets
-import socket
-from collections.abc import Callable
 
 from kube_gateway.control import messages as control
-from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.figures_port import Send
 from kube_gateway.gateway.handover.messages import OfferedPolicy
-from kube_gateway.gateway.listeners import listen_on
 from kube_gateway.gateway.memory_file import make_memory_file, read_memory_file
 from kube_gateway.model.ai_report import LARGEST_POLICY, AiReport, BudgetCount, policy_name
 from kube_gateway.model.settings import Settings
@@ -26,8 +23,6 @@ _log = logging.getLogger("supervisor")
 
 POLICY_WITHIN = 10.0
 """Seconds that a gateway which starts waits for its policy before it takes connections: the watcher sends it at once."""
-
-Send = Callable[[messages.ToWorker, tuple[int, ...]], None]
 
 
 class _Policy:
@@ -47,7 +42,6 @@ class CallControl:
         self._send = send
         self._pod = pod
         self._settings = Settings()
-        self._addresses: tuple[str, ...] = ()
         self._latest: _Policy | None = None
         self._good: _Policy | None = None
         self._revision = 0
@@ -55,8 +49,6 @@ class CallControl:
         self._budgets: tuple[BudgetCount, ...] = ()
         self._said: AiReport | None = None
         self._decided = asyncio.Event()
-        self._listeners: tuple[socket.socket, ...] = ()
-        self._port = 0
 
     @property
     def report(self) -> AiReport | None:
@@ -65,17 +57,15 @@ class CallControl:
             return None
         return self._said or AiReport(budgets=self._budgets)
 
-    def configure(self, settings: Settings, *, addresses: tuple[str, ...]) -> None:
+    def configure(self, settings: Settings) -> None:
         """Settings are in force: begin, go on with another model, or end."""
         before, self._settings = self._settings, settings
-        self._addresses = addresses
         if not settings.ai:
             if before.ai:
                 self._said = None
                 self._send(messages.LeaveCallsAlone(), ())
         elif (before.ai, before.ai_model) != (True, settings.ai_model):
             self._tell(self._to_tell())
-        self._serve_figures(settings.metrics_port if settings.ai else 0)
 
     def use(self, message: control.UsePolicy) -> None:
         """Take a policy from the watcher."""
@@ -94,8 +84,6 @@ class CallControl:
         """Tell a new worker everything, before it takes connections."""
         if self._settings.ai:
             self._tell(self._to_tell())
-        if self._listeners:
-            self._tell_listeners()
 
     def heard(self, said: AiReport) -> bool:
         """The worker has reported; true when what is in force has changed, or what was refused."""
@@ -117,10 +105,6 @@ class CallControl:
                 await self._decided.wait()
         except TimeoutError:
             _log.warning("no policy for LLM calls has come in %g s; until it comes they pass", POLICY_WITHIN)
-
-    def close(self) -> None:
-        """Take no more connections of those who want figures."""
-        self._serve_figures(0)
 
     def offer(self) -> tuple[OfferedPolicy, int] | None:
         """What a later gateway goes on with, and the descriptor of the text, which stays ours."""
@@ -167,29 +151,6 @@ class CallControl:
             budgets=self._budgets,
         )
         self._send(told, (policy.file,))
-
-    def _serve_figures(self, port: int) -> None:
-        if port == self._port:
-            return
-        self._port = port
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = ()
-        opened: list[socket.socket] = []
-        try:
-            for address in self._addresses if port else ():
-                # An older gateway has it too until it has handed over.
-                opened.append(listen_on(address, port, shared=True))
-        except EnvironmentProblem as error:
-            for listener in opened:
-                listener.close()
-            _log.error("figures of LLM calls are not served: %s", error.message)
-        else:
-            self._listeners = tuple(opened)
-        self._tell_listeners()
-
-    def _tell_listeners(self) -> None:
-        self._send(messages.ServeFigures(), tuple(listener.fileno() for listener in self._listeners))
 
 
 def _in_force(said: AiReport) -> tuple[str, ...]:

@@ -10,11 +10,14 @@ from kube_gateway import __version__, _native
 from kube_gateway.control import messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.environment import GatewayEnvironment
+from kube_gateway.gateway.figures_page import Shown
 from kube_gateway.gateway.inventory import Inventory
 from kube_gateway.gateway.refusals import Refusals
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.sent import SentReport
+from kube_gateway.model.settings import Settings
 
 _log = logging.getLogger("supervisor")
 
@@ -22,7 +25,8 @@ _log = logging.getLogger("supervisor")
 class Reporter:
     """Reports over `link`, of the pod whose cgroup is at `pod`.
 
-    `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as is `ai`.
+    `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as are `ai` and `sent`. `clear` is how
+    many connections stood in clear when it was last looked.
     """
 
     def __init__(
@@ -35,13 +39,41 @@ class Reporter:
         cgroups: Callable[[], Collection[int]],
         control_port: int,
         ai: Callable[[], AiReport | None],
+        sent: Callable[[], SentReport | None],
     ) -> None:
         self._link = link
         self.inventory = Inventory(pod)
         self._certificate = certificate
-        self._hooks, self._cgroups, self._ai = hooks, cgroups, ai
+        self._hooks, self._cgroups, self._ai, self._sent = hooks, cgroups, ai, sent
+        self.clear = 0
         self._control_port = control_port
         self._refusals = Refusals()
+
+    def standing(self, settings: messages.Configure) -> int:
+        """How many connections stand in clear: as it was reported, or, while the watcher is away, as it is now."""
+        if not self._link.connected:
+            try:
+                self.clear = self.inventory.look(
+                    own_addresses=settings.addresses, gateway_cgroups=self._cgroups(), control_port=self._control_port
+                ).standing
+            except _native.NativeError as error:
+                _log.error("%s", error.args[0])
+        return self.clear
+
+    def shown(self, settings: Settings, snapshot: GatewaySnapshot, *, sent: SentReport | None) -> Shown | None:
+        """What figures are made of; None, which is logged, if the counters cannot be read."""
+        try:
+            counters = {**snapshot.counters, **self._hooks().counters()}
+        except _native.NativeError as error:
+            _log.error("%s", error.args[0])
+            return None
+        return Shown(
+            settings=settings,
+            sent=sent,
+            counters=counters,
+            clear=self.clear,
+            certificate_expires=self._certificate.expires,
+        )
 
     def report(self, state: str, settings: messages.Configure | None, snapshot: GatewaySnapshot) -> None:
         """Say how things are, if the watcher is there and has said what is to be; whom the gate refused, in any case."""
@@ -60,10 +92,12 @@ class Reporter:
                 gateway_cgroups=self._cgroups(),
                 control_port=self._control_port,
                 ai=self._ai(),
+                sent=self._sent(),
             )
         except _native.NativeError as error:
             _log.error("%s", error.args[0])
         else:
+            self.clear = report.snapshot.counters["clear_standing"]
             self._link.send(report)
 
 
@@ -85,6 +119,7 @@ def make_report(
     gateway_cgroups: Collection[int],
     control_port: int,
     ai: AiReport | None = None,
+    sent: SentReport | None = None,
 ) -> messages.Report:
     """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
     clear = inventory.look(own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups, control_port=control_port)
@@ -96,4 +131,5 @@ def make_report(
         clear_connections=clear.reported,
         snapshot=GatewaySnapshot(counters=counters, peers=snapshot.peers),
         ai=ai,
+        sent=sent,
     )

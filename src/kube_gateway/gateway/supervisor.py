@@ -16,9 +16,11 @@ from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
 from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.accounting import Accounting
 from kube_gateway.gateway.call_control import CallControl
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
+from kube_gateway.gateway.counting import Counting
 from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Drain, Ending, Load
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.handover.own import Own
@@ -92,6 +94,9 @@ class Supervisor:
         )
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
         self._calls = CallControl(self._worker.send, pod=environment.pod)
+        self._accounting = Accounting(
+            environment, hooks=lambda: self._hooks, identity=lambda: self._certificate.current
+        )
         self._reporter = Reporter(
             self._link,
             pod=self._cgroup.path,
@@ -100,7 +105,9 @@ class Supervisor:
             cgroups=lambda: {*self._gateways(), *self._succession.makers},
             control_port=environment.control.port,
             ai=lambda: self._calls.report,
+            sent=lambda: self._accounting.report,
         )
+        self._counting = Counting(self._worker.send, accounting=self._accounting, reporter=self._reporter)
 
     async def run(self) -> None:
         """Run until the gateway has left. Raises `KubeGatewayError` or `NativeError` when it cannot go on."""
@@ -136,6 +143,8 @@ class Supervisor:
                     self._certificate.issued(message)
                 case control.PeerAnswer() | control.ServiceAnswer():
                     self._questions.answered(message)
+                case control.ReceiptQuery() if self._settings is not None:
+                    self._link.send(self._accounting.receipt(message, settings=self._settings.settings))
                 case control.Flush():
                     ended = _native.destroy_connections(list(message.cookies))
                     _log.info("ended %d connections that were in clear", ended)
@@ -167,7 +176,8 @@ class Supervisor:
             self._listeners = Listeners(message.addresses)
         wanted = [kind for kind in ("redirect", message.settings.tunnel) if kind]
         self._configure_hooks(capture=True)
-        self._calls.configure(message.settings, addresses=message.addresses)
+        self._calls.configure(message.settings)
+        self._counting.port.configure(message.settings, addresses=message.addresses)
         for kind in wanted:
             if kind not in self._listeners.kinds():
                 self._open(self._listeners, kind)
@@ -252,6 +262,7 @@ class Supervisor:
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
         worker.send(messages.SetWatcher(is_there=self._link.connected))
         self._calls.brief()
+        self._counting.port.brief()
         for kind in self._listeners.kinds():
             if kind not in self._held_back:
                 self._listen(kind)
@@ -349,7 +360,7 @@ class Supervisor:
             self._hooks.unguard()
             self._tasks.stop("certificate")
             self._worker.send(messages.StopListening(kind="redirect"))
-        self._calls.close()
+        self._counting.port.close()
         if self._listeners is not None:
             for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
                 self._listeners.close(kind)
@@ -391,6 +402,7 @@ class Supervisor:
     async def _report_forever(self) -> None:
         """While there is no worker whose state could be passed on."""
         while True:
+            self._counting.count(self._settings, self._snapshot)
             if "worker" not in self._tasks:
                 self._report()
             # What a gateway carries that takes nothing new any more needs no certificate.

@@ -22,6 +22,7 @@ from kube_gateway import _native
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.libraries import open_libraries, use_libraries
 from kube_gateway.gateway.logs import set_debug, start_logging
+from kube_gateway.gateway.worker_figures import WorkerFigures
 from kube_gateway.model.flow import GatewaySnapshot
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Worker:
         self._channel = channel
         self._core: _native.Core | None = None
         self._calls: Calls | None = None
+        self._figures = WorkerFigures(more=lambda: self._calls.page() if self._calls is not None else b"")
 
     def run(self) -> None:
         """Serve until the supervisor ends."""
@@ -85,7 +87,9 @@ class Worker:
                 core.stop_listening(message.kind)
             case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
                 _learn(core, message)
-            case messages.UsePolicy() | messages.LeaveCallsAlone() | messages.ServeFigures():
+            case messages.ServeFigures() | messages.ShowFigures():
+                self._show_figures(message, descriptors)
+            case messages.UsePolicy() | messages.LeaveCallsAlone():
                 self._control_calls(core, message, descriptors)
             case messages.Drain():
                 core.drain()
@@ -100,7 +104,7 @@ class Worker:
     def _control_calls(
         self,
         core: _native.Core,
-        message: messages.UsePolicy | messages.LeaveCallsAlone | messages.ServeFigures,
+        message: messages.UsePolicy | messages.LeaveCallsAlone,
         descriptors: list[int],
     ) -> None:
         if self._calls is None:
@@ -113,8 +117,13 @@ class Worker:
                 self._calls.use(message, descriptors)
             case messages.LeaveCallsAlone():
                 self._calls.leave_alone()
+
+    def _show_figures(self, message: messages.ServeFigures | messages.ShowFigures, descriptors: list[int]) -> None:
+        match message:
             case messages.ServeFigures():
-                self._calls.serve_figures(descriptors)
+                self._figures.serve(descriptors)
+            case messages.ShowFigures():
+                self._figures.show(message.page)
 
     def _report(self) -> None:
         if self._core is not None:

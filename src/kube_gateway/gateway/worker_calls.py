@@ -16,14 +16,12 @@ from kube_gateway.ai.engine import Engine
 from kube_gateway.ai.meters.audit import AuditLog
 from kube_gateway.ai.meters.budgets import Ledger
 from kube_gateway.ai.meters.call import Meters
-from kube_gateway.ai.meters.families import CONTENT_TYPE
 from kube_gateway.ai.meters.figures import Figures
 from kube_gateway.ai.meters.otel import OpenTelemetry, open_telemetry
 from kube_gateway.ai.meters.recorder import Recorder
 from kube_gateway.ai.policy.read import read_policy
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.errors import KubeGatewayError
-from kube_gateway.gateway.figures_server import FiguresServer
 from kube_gateway.gateway.memory_file import read_memory_file
 from kube_gateway.gateway.worker_messages import UsePolicy
 from kube_gateway.model.ai_report import LARGEST_POLICY, AiReport, policy_name
@@ -45,7 +43,6 @@ class Calls:
         threading.Thread(target=self._run, daemon=True, name="policies").start()
         self._figures = Figures()
         self._ledger = Ledger()
-        self._server: FiguresServer | None = None
         self._collector = ""
         self._telemetry: OpenTelemetry | None = None
         self._in_force: UsePolicy | None = None
@@ -104,12 +101,6 @@ class Calls:
         self._in_force = self._policy = None
         self._refused = self._problem = ""
         _log.info("LLM calls are left alone")
-
-    def serve_figures(self, listeners: list[int]) -> None:
-        """Answer on these listeners, and on no others."""
-        if self._server is not None:
-            self._server.close()
-        self._server = FiguresServer(listeners, page=self._page, content_type=CONTENT_TYPE) if listeners else None
 
     def report(self) -> AiReport | None:
         """What there is to tell; None while calls are left alone."""
@@ -177,7 +168,8 @@ class Calls:
         self._refused, self._problem = message.name, why
         _log.error("policy %s from %s is not used, the last one stays in force: %s", message.name, message.source, why)
 
-    def _page(self) -> bytes:
+    def page(self) -> bytes:
+        """Return the figures of LLM calls, in Prometheus' text format."""
         in_force = self._in_force
         return self._figures.page(
             policy=in_force.name if in_force else "",

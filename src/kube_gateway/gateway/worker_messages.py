@@ -107,7 +107,13 @@ class LeaveCallsAlone(_Message, frozen=True):
 
 
 class ServeFigures(_Message, frozen=True):
-    """Answer with figures of LLM calls on the listeners beside it; without any, on none any more."""
+    """Answer with figures on the listeners beside it; without any, on none any more."""
+
+
+class ShowFigures(_Message, frozen=True):
+    """What to answer there, beside the figures of LLM calls, in Prometheus' text format."""
+
+    page: str
 
 
 class Drain(_Message, frozen=True):
@@ -170,6 +176,7 @@ ToWorker = (
     | UsePolicy
     | LeaveCallsAlone
     | ServeFigures
+    | ShowFigures
     | Drain
     | AreYouReady
 )

@@ -55,6 +55,14 @@ class PlanFlush(_Message, frozen=True):
     name: str
 
 
+class GetReceipt(_Message, frozen=True):
+    """Have a pod's gateway sign what the pod has sent in a period; see `ReceiptQuery`."""
+
+    name: str
+    since: float
+    until: float
+
+
 class Delete(_Message, frozen=True):
     """Kill a pod and remove everything of it."""
 
@@ -117,6 +125,12 @@ class Planned(_Message, frozen=True):
     plan: FlushPlan | None
 
 
+class ReceiptText(_Message, frozen=True):
+    """Answer: a signed receipt, as JSON."""
+
+    text: str
+
+
 class Failure(_Message, frozen=True):
     """Answer: what went wrong; `usage` if the request itself was."""
 
@@ -125,8 +139,8 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | SetConfig | ListPods | Upgrade | PlanFlush | Delete | SetService | DeleteService
-Answer = Pods | Planned | Failure
+Request = Run | Annotate | SetConfig | ListPods | Upgrade | PlanFlush | GetReceipt | Delete | SetService | DeleteService
+Answer = Pods | Planned | ReceiptText | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

@@ -90,6 +90,13 @@ class LocalClient:
             raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
         return answer.plan
 
+    def receipt(self, name: str, *, since: float = 0.0, until: float = 0.0) -> str:
+        """What a pod has sent in a period, signed by its gateway, as JSON; see `ReceiptQuery`. Raises `LocalModeError`."""
+        answer = self._ask_for(api.GetReceipt(name=name, since=since, until=until))
+        if not isinstance(answer, api.ReceiptText):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
+        return answer.text
+
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         self._ask(api.Delete(name=name))
@@ -136,7 +143,7 @@ class LocalClient:
             raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
         return answer
 
-    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned:
+    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText:
         answer = self._exchange(msgspec.json.encode(request))
         if isinstance(answer, api.Failure):
             kind: type[KubeGatewayError] = UsageError if answer.usage else LocalModeError

@@ -20,10 +20,11 @@ _START_WITHIN = 15.0
 _POLL = 0.05
 
 
-def up(instance: Instance, *, certificate_life: float | None = None) -> bool:
+def up(instance: Instance, *, certificate_life: float | None = None, strict: bool | None = None) -> bool:
     """Start an instance, or the manager of one whose manager died; returns false when it is up already.
 
-    `certificate_life` is in seconds; None is what the instance had before, or an hour. Raises `EnvironmentProblem` or
+    `certificate_life` is in seconds; None is what the instance had before, or an hour. `strict`: every pod that encrypts is
+    strict; None is as the instance was before, or not. Raises `EnvironmentProblem` or
     `LocalModeError`, and leaves nothing behind that was not there before.
     """
     check_machine()
@@ -36,7 +37,9 @@ def up(instance: Instance, *, certificate_life: float | None = None) -> bool:
         if not (instance.authority / CERTIFICATE_FILE).exists():
             create_authority(instance.authority)
         network.make_bridge(instance)
-        _start_manager(instance, _remembered_life(instance, certificate_life))
+        life = _remembered(instance, "certificate-life", certificate_life, default=_CERTIFICATE_LIFE)
+        floor = _remembered(instance, "strict", None if strict is None else float(strict), default=0.0)
+        _start_manager(instance, certificate_life=life, strict=bool(floor))
     except BaseException:
         if new:
             down(instance)
@@ -60,16 +63,16 @@ def down(instance: Instance) -> bool:
     return existed
 
 
-def _remembered_life(instance: Instance, wanted: float | None) -> float:
-    """The life of certificates, kept for the next manager of the instance."""
-    path = instance.directory / "certificate-life"
+def _remembered(instance: Instance, name: str, wanted: float | None, *, default: float) -> float:
+    """What was wanted, kept for the next manager of the instance."""
+    path = instance.directory / name
     if wanted is None:
-        return float(path.read_text()) if path.exists() else _CERTIFICATE_LIFE
+        return float(path.read_text()) if path.exists() else default
     path.write_text(f"{wanted}\n")
     return wanted
 
 
-def _start_manager(instance: Instance, certificate_life: float) -> None:
+def _start_manager(instance: Instance, *, certificate_life: float, strict: bool) -> None:
     processes = cgroups.instance_cgroup(instance) / "manager" / "cgroup.procs"
     processes.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "kube_gateway", "local", "--instance", instance.name, "manager"]
@@ -82,6 +85,7 @@ def _start_manager(instance: Instance, certificate_life: float) -> None:
                 str(processes),
                 *command,
                 f"--certificate-life={certificate_life}s",
+                *(["--strict"] if strict else []),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,

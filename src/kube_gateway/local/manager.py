@@ -49,10 +49,14 @@ _TICK = 1.0
 
 
 class Manager:
-    """One instance's manager. `certificate_life` is that of the gateways' certificates."""
+    """One instance's manager. `certificate_life` is that of the gateways' certificates.
 
-    def __init__(self, instance: Instance, *, certificate_life: datetime.timedelta) -> None:
+    `strict`: every pod that encrypts is strict.
+    """
+
+    def __init__(self, instance: Instance, *, certificate_life: datetime.timedelta, strict: bool = False) -> None:
         self.instance = instance
+        self._strict = strict
         self._life = certificate_life
         authority = load_authority(instance.authority)
         self._issuer = Issuer(authority)
@@ -71,7 +75,7 @@ class Manager:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         for record in load_all(self.instance):
-            self.pods[record.name] = LocalPod(self.instance, Workload(record), policies=self.policies)
+            self.pods[record.name] = self._local_pod(Workload(record))
             _log.info("found the pod %s", record.name)
         for path in (self.instance.manager_socket, self.instance.control_socket):
             path.unlink(missing_ok=True)
@@ -86,6 +90,9 @@ class Manager:
             if loop.done():
                 loop.result()
             loop.cancel()
+
+    def _local_pod(self, workload: Workload) -> LocalPod:
+        return LocalPod(self.instance, workload, policies=self.policies, strict=self._strict)
 
     # Deciding and acting.
 
@@ -226,7 +233,7 @@ class Manager:
                 )
             number = workloads.free_number({pod.workload.record.number for pod in self.pods.values()})
             workload = await workloads.start(self.instance, request, number=number, changed=self.changed)
-            pod = self.pods[request.name] = LocalPod(self.instance, workload, policies=self.policies)
+            pod = self.pods[request.name] = self._local_pod(workload)
         self.changed()
         return pod
 
@@ -293,15 +300,15 @@ class Manager:
         return self.pods[name]
 
 
-def run_manager(instance: Instance, *, certificate_life: datetime.timedelta) -> None:
+def run_manager(instance: Instance, *, certificate_life: datetime.timedelta, strict: bool = False) -> None:
     """Be the manager of `instance`. Raises `LocalModeError` when there is one already."""
     with (instance.directory / "manager.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalModeError(f"the local mode {instance.name!r} has a manager already") from None
-        asyncio.run(_run(instance, certificate_life))
 
+        async def run() -> None:
+            await Manager(instance, certificate_life=certificate_life, strict=strict).run()
 
-async def _run(instance: Instance, certificate_life: datetime.timedelta) -> None:
-    await Manager(instance, certificate_life=certificate_life).run()
+        asyncio.run(run())

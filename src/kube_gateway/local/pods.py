@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 
+import msgspec
+
 from kube_gateway import _native
 from kube_gateway.control import messages
 from kube_gateway.control.observed import PodObservation, PolicyFound
@@ -14,17 +16,22 @@ from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.policies import PolicyFiles
 from kube_gateway.local.workloads import Workload
-from kube_gateway.model.settings import Settings, settings_from_annotations
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.settings import Settings, at_least_strict, settings_from_annotations
 
 _log = logging.getLogger("manager")
 
 
 class LocalPod:
-    """A pod with its workload and its gateways: the newest, and older ones that have handed over, by generation."""
+    """A pod with its workload and its gateways: the newest, and older ones that have handed over, by generation.
 
-    def __init__(self, instance: Instance, workload: Workload, *, policies: PolicyFiles) -> None:
+    `strict`: if it encrypts, it is strict, whatever its annotations say.
+    """
+
+    def __init__(self, instance: Instance, workload: Workload, *, policies: PolicyFiles, strict: bool = False) -> None:
         self._instance = instance
         self._policies = policies
+        self._strict = strict
         self._cgroup = cgroups.pod_cgroup(instance, workload.record.name)
         self.workload = workload
         self.gateway = Gateway(instance, workload.record)
@@ -36,7 +43,7 @@ class LocalPod:
         self._notice_ends()
         gateway = self.gateway.observe()
         return PodObservation(
-            pod=self.workload.record.pod,
+            pod=self.pod,
             running=self.workload.running,
             gateway=gateway,
             generation=self.gateway.generation,
@@ -48,10 +55,16 @@ class LocalPod:
         )
 
     @property
+    def pod(self) -> Pod:
+        """The pod as it counts: with the annotations that it has, or has to have."""
+        pod = self.workload.record.pod
+        return msgspec.structs.replace(pod, annotations=at_least_strict(pod.annotations)) if self._strict else pod
+
+    @property
     def settings(self) -> Settings | None:
         """What its annotations ask for; None if an earlier version understood them, and this one does not."""
         with contextlib.suppress(InvalidAnnotation):
-            return settings_from_annotations(self.workload.record.annotations)
+            return settings_from_annotations(self.pod.annotations)
         return None
 
     def find_policy(self) -> PolicyFound:

@@ -12,7 +12,7 @@ import msgspec
 from kube_gateway.control.actions import Flush
 from kube_gateway.control.decide import decide
 from kube_gateway.control.flush_plan import plan, standing_of
-from kube_gateway.errors import KubeGatewayError, UsageError
+from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api, cgroups, network
 from kube_gateway.local.endpoint import peer_user
 from kube_gateway.model.settings import Settings, settings_from_annotations
@@ -72,6 +72,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
                 pods = [await manager.upgrade(request.name)]
             case api.PlanFlush():
                 return _planned(manager, request)
+            case api.GetReceipt():
+                return api.ReceiptText(text=await _receipt(manager, request))
             case api.Delete():
                 await manager.delete(request.name)
                 pods = []
@@ -94,6 +96,19 @@ def _planned(manager: Manager, request: api.PlanFlush) -> api.Planned:
     return api.Planned(plan=plan(observation, observed, standing=standing))
 
 
+async def _receipt(manager: Manager, request: api.GetReceipt) -> str:
+    gateway = manager.pod(request.name).gateway
+    if not gateway.is_connected:
+        raise LocalModeError(
+            f"{request.name} has no gateway that could sign a receipt",
+            hint=f"kube-gateway local --instance {manager.instance.name} annotate {request.name} encrypt=true",
+        )
+    answer = await gateway.receipt(since=request.since, until=request.until)
+    if answer.problem:
+        raise LocalModeError(f"{request.name} has no receipt for that period: {answer.problem}")
+    return answer.receipt
+
+
 def _views(manager: Manager, pods: list[LocalPod]) -> tuple[api.PodView, ...]:
     # Connections are ended in their turn, which may take a while; whoever has asked for it need not wait.
     pending = {action.pod for action in decide(manager.observe()) if not isinstance(action, Flush)}
@@ -102,7 +117,7 @@ def _views(manager: Manager, pods: list[LocalPod]) -> tuple[api.PodView, ...]:
 
 def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
     record, gateway = pod.workload.record, pod.gateway
-    settings = settings_from_annotations(record.annotations)
+    settings = settings_from_annotations(pod.pod.annotations)
     state = _gateway_state(pod)
     main = [record.pid] if pod.workload.running else []
     members = cgroups.members(cgroups.pod_cgroup(manager.instance, record.name) / cgroups.APPLICATION)

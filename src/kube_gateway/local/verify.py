@@ -3,7 +3,8 @@
 Counters and certificates say what a gateway believes. Here a fresh random secret is sent from one pod to the
 other by an ordinary program, with the wire captured meanwhile: it has to arrive, its hash has to come back,
 and neither may be found in what crossed the wire. That the capture saw the traffic at all is checked too; an
-empty one proves nothing.
+empty one proves nothing. And the other way round: what the hooks of the sending pod have counted must be what the capture
+shows to have left it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from kube_gateway.local.network import namespace_path
 from kube_gateway.local.probe import SECRET_LENGTH, answer_to
 from kube_gateway.model.flow import PeerReport
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
+from kube_gateway.model.sent import SentReport
 from kube_gateway.observe.capture import Capture
+from kube_gateway.observe.leaving import leaving
 from kube_gateway.observe.proof import Evidence, PortTraffic, Sighting, examine
 
 _PROBE = (sys.executable, "-m", "kube_gateway.local.probe")
@@ -44,7 +47,9 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     was readable: marker `secret` or `answer`. `ports` is all TCP traffic of the capture, by server port.
     Identity, cipher and key exchange are those that the client's gateway reports of its newest session with
     the server, empty without one; `certificate_expires` is seconds since the epoch. `not_enrolled`
-    names those of the two that no annotation asks to encrypt.
+    names those of the two that no annotation asks to encrypt. `captured` is TCP payload that left the client, by the
+    capture, `counted` what its hooks have counted from a little before it until a little after it, None where there are
+    none; both are bytes by kind.
     """
 
     client: str
@@ -64,11 +69,18 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     key_exchange: str
     certificate_expires: float
     not_enrolled: tuple[str, ...]
+    captured: dict[str, int]
+    counted: dict[str, int] | None
 
     @property
     def encrypted(self) -> bool:
         """Whether the secret and its answer went through and neither was readable on the wire."""
         return self.arrived and self.answered and not self.seen_in_clear
+
+    @property
+    def counted_right(self) -> bool:
+        """Whether the hooks have seen everything that the capture has; they may have seen more, being asked later."""
+        return self.counted is None or not _short(self.counted, self.captured)
 
 
 def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) -> Verification:
@@ -80,6 +92,7 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
     sender, receiver = _running(local, client), _running(local, server)
     address = _address(receiver, ipv6=ipv6)
     secret = secrets.token_hex(SECRET_LENGTH // 2)
+    before = _counted_before(local, client)
     pcap = _capture_file(local)
     try:
         with _listener(local, server, address) as (listener, port):
@@ -90,6 +103,7 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
             arrived = _received(listener) == secret
         markers = {"secret": secret.encode(), "answer": answer_to(secret).encode()}
         evidence = examine(pcap, markers=markers, dropped=summary.dropped)
+        captured = leaving(pcap, addresses=sender.addresses)
     finally:
         pcap.unlink(missing_ok=True)
     if arrived:
@@ -112,6 +126,8 @@ def verify(local: LocalClient, *, client: str, server: str, ipv6: bool = False) 
         cipher=peer.cipher,
         key_exchange=peer.key_exchange,
         certificate_expires=peer.certificate_expires,
+        captured=captured,
+        counted=_counted_since(local, client, before, captured),
         not_enrolled=tuple(pod.name for pod in (sender, receiver) if pod.encryption in {"off", "none"}),
     )
 
@@ -201,3 +217,42 @@ def _peer_report(local: LocalClient, pod: str, address: str, *, tunnelled: bool)
         if time.monotonic() >= deadline:
             return PeerReport(address=address, state="clear")
         time.sleep(_POLL)
+
+
+def _counted_before(local: LocalClient, pod: str) -> SentReport | None:
+    """What was counted so far; of a gateway that is ready there is a count within a second."""
+    deadline = time.monotonic() + _REPORT_SECONDS
+    while (counted := _counted(local, pod)) is None and time.monotonic() < deadline:
+        if local.pod(pod).gateway != "ready":
+            return None
+        time.sleep(_POLL)
+    return counted
+
+
+def _counted(local: LocalClient, pod: str) -> SentReport | None:
+    report = local.gateway_report(pod)
+    return report.sent if report is not None else None
+
+
+def _counted_since(
+    local: LocalClient, pod: str, before: SentReport | None, captured: Mapping[str, int]
+) -> dict[str, int] | None:
+    """What was counted since `before`, as soon as that is all that was captured; None if nobody counts."""
+    deadline = time.monotonic() + _REPORT_SECONDS
+    while True:
+        now = _counted(local, pod)
+        if before is None or now is None or now.since != before.since:
+            return None
+        counted = {kind: count - before.totals.get(kind, 0) for kind, count in now.totals.items()}
+        if not _short(counted, captured) or time.monotonic() >= deadline:
+            return counted
+        time.sleep(_POLL)
+
+
+def _short(counted: Mapping[str, int], captured: Mapping[str, int]) -> bool:
+    """Whether something was captured that was not counted.
+
+    A connection that begins in clear and goes on as TLS is of two kinds for the hooks, and of one for the capture.
+    """
+    outside = sum(counted.get(kind, 0) for kind in ("tls", "plain"))
+    return counted.get("tunnel", 0) < captured["tunnel"] or outside < captured["tls"] + captured["plain"]

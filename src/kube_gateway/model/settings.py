@@ -29,7 +29,7 @@ _FLUSH: dict[str, Flush] = {"true": "all", "idle": "idle", "false": "never"}
 _BOOLEAN = {"true": True, "false": False}
 _UDP: dict[str, Udp] = {"allow": "allow", "dns-only": "dns-only", "block": "block"}
 _NOT_YET = {"ktls"}
-_ONLY_WITH_AI = ("ai-model", "ai-config", "metrics-port")
+_ONLY_WITH = {"ai-model": ("ai",), "ai-config": ("ai",), "metrics-port": ("encrypt", "ai")}
 _LONGEST_MODEL = 256
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -41,8 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     excluded, loopback or link-local. CIDRs are canonical text, ports are 1 to 65535.
 
     `ai`: the pod's LLM calls pass a policy. `ai_model` is the model that they all go to, empty for none; `ai_config` the
-    name of what holds the policy, empty for `<pod>-kube-gateway`. `metrics_port` is where the pod's address serves figures
-    of them, 0 for nowhere.
+    name of what holds the policy, empty for `<pod>-kube-gateway`. `metrics_port` is where the pod's address serves figures,
+    of them and of what leaves the pod, 0 for nowhere.
 
     `udp` is what of the pod's UDP may leave it. `exempt_sources` are CIDRs that a strict pod is reached from in clear all
     the same. `flush_exclude_ports`: a connection with one of these at either end is never ended for being in clear.
@@ -111,13 +111,24 @@ def settings_from_annotations(annotations: Mapping[str, str]) -> Settings:
     return msgspec.convert({**values, "wanted": bool(enabled) and asked}, Settings)
 
 
+def at_least_strict(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return `annotations` as a watcher takes them that wants every pod which encrypts to be strict.
+
+    A floor: what asks for no encryption is as it was, and what is not understood is left for others to tell.
+    """
+    key = f"{ANNOTATION_PREFIX}encrypt"
+    floor = {key: "strict"} if _ENCRYPTION.get(annotations.get(key, "").strip()) == "permissive" else {}
+    return {**annotations, **floor}
+
+
 def _check_ai(values: Mapping[str, object], given: Mapping[str, str]) -> None:
     """Raise `InvalidAnnotation` for what can have no effect."""
-    for key in _ONLY_WITH_AI:
-        if key in given and "ai" not in given:
+    for key, others in _ONLY_WITH.items():
+        if key in given and not any(other in given for other in others):
             raise InvalidAnnotation(
-                f"annotation {ANNOTATION_PREFIX}{key} means nothing without {ANNOTATION_PREFIX}ai",
-                hint=f"set {ANNOTATION_PREFIX}ai=true, or remove {ANNOTATION_PREFIX}{key}",
+                f"annotation {ANNOTATION_PREFIX}{key} means nothing without "
+                + " or ".join(f"{ANNOTATION_PREFIX}{other}" for other in others),
+                hint=f"set {ANNOTATION_PREFIX}{others[0]}=true, or remove {ANNOTATION_PREFIX}{key}",
             )
     if values.get("ai") is True and values.get("accept_only") is True:
         raise InvalidAnnotation(

@@ -142,6 +142,7 @@ class Cluster:
             told=memory.told,
             known_for=time.monotonic() - memory.since,
             certificate_life=self._configuration.certificate_life.total_seconds(),
+            strict=self._configuration.strict,
         )
         observation = observe(pod, memory.lines, surroundings)
         return msgspec.structs.replace(observation, policy=self._policy(key, observation))

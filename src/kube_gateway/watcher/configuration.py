@@ -28,6 +28,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     `authority` is a directory with the files ca-cert and ca-key. `address` is the watcher's own, under which the other
     watchers tell gateways to look for it; `control` is where gateways look first, empty: the Service of the watcher.
     `name` is that of the watcher's pod. `target_first`: gateways share the process namespace of the first container.
+    `strict`: every pod that encrypts is strict. `metrics_port` is where figures of all pods are served, 0 for nowhere.
     `longest_retry` is the longest pause, in seconds, before a gateway that failed is replaced.
     """
 
@@ -46,4 +47,6 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     capture_cidrs: str = ""
     privileged: Privileged = "never"
     target_first: bool = False
+    strict: bool = False
+    metrics_port: int = 0
     longest_retry: float = 300.0

@@ -13,6 +13,7 @@ import msgspec
 from kube_gateway.kube.client import Metadata
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.ports import ANNOTATION_PREFIX
+from kube_gateway.model.settings import at_least_strict
 
 _MIRROR = "kubernetes.io/config.mirror"
 
@@ -198,8 +199,12 @@ def our_annotations(annotations: Mapping[str, str] | None) -> dict[str, str]:
     return {key: value for key, value in (annotations or {}).items() if key.startswith(ANNOTATION_PREFIX)}
 
 
-def pod_of(seen: PodObject, *, inherited: Mapping[str, str]) -> Pod:
-    """The workload. Its own annotations count before those that its namespace gives it (`inherited`)."""
+def pod_of(seen: PodObject, *, inherited: Mapping[str, str], strict: bool = False) -> Pod:
+    """The workload. Its own annotations count before those that its namespace gives it (`inherited`).
+
+    `strict`: if it encrypts, it is strict, whoever has asked for less.
+    """
+    annotations = {**inherited, **our_annotations(seen.metadata.annotations)}
     return Pod(
         name=seen.metadata.name,
         uid=seen.metadata.uid,
@@ -208,7 +213,7 @@ def pod_of(seen: PodObject, *, inherited: Mapping[str, str]) -> Pod:
         addresses=seen.addresses,
         probe_sources=_node_addresses(seen.status),
         probe_ports=_probe_ports(seen.spec),
-        annotations={**inherited, **our_annotations(seen.metadata.annotations)},
+        annotations=at_least_strict(annotations) if strict else annotations,
     )
 
 

@@ -57,6 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     told: str | None = None
     known_for: float = 0.0
     certificate_life: float = math.inf
+    strict: bool = False
 
 
 def observe(pod: PodObject, connected: Mapping[int, ConnectedGateway], surroundings: Surroundings) -> PodObservation:
@@ -75,7 +76,7 @@ def observe(pod: PodObject, connected: Mapping[int, ConnectedGateway], surroundi
     left = history[-1].terminated if history else None
     pause = retry_after(failed, longest=surroundings.longest_retry)
     return PodObservation(
-        pod=pod_of(pod, inherited=surroundings.inherited),
+        pod=pod_of(pod, inherited=surroundings.inherited, strict=surroundings.strict),
         running=pod.status.phase == "Running",
         ending=pod.is_ending,
         gateway=gateway,

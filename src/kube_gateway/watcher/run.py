@@ -18,8 +18,10 @@ from kube_gateway.watcher.authority import Signer, load_signer
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import LEASE, Configuration
 from kube_gateway.watcher.endpoint import ControlEndpoint
+from kube_gateway.watcher.figures import serve_figures
+from kube_gateway.watcher.receipts import ReceiptDesk
 from kube_gateway.watcher.reconcile import Reconciler
-from kube_gateway.watcher.summary import Publisher
+from kube_gateway.watcher.summary import PodSummary, Publisher
 
 _log = logging.getLogger("watcher")
 
@@ -62,6 +64,8 @@ class Watcher:
         self._configuration = configuration
         self._signer = signer
         self._endpoint = ControlEndpoint(configuration, signer=signer)
+        self._receipts = ReceiptDesk(configuration.name)
+        self._publisher: Publisher | None = None
         # Whoever stands by sends gateways to the address in the leader's name.
         self._identity = f"{configuration.name}_{configuration.address}_{secrets.token_hex(4)}"
 
@@ -78,6 +82,9 @@ class Watcher:
         )
         async with _one_error(), asyncio.TaskGroup() as group:
             group.create_task(self._endpoint.run())
+            group.create_task(self._receipts.run())
+            if self._configuration.metrics_port:
+                group.create_task(serve_figures(self._figures, port=self._configuration.metrics_port))
             try:
                 while True:
                     try:
@@ -98,17 +105,26 @@ class Watcher:
         reconciler = Reconciler(self._configuration, cluster=cluster, actor=actor)
         publisher = Publisher(self._client, self._configuration, cluster=cluster)
         self._endpoint.lead(cluster, queue.add)
+        self._receipts.lead(cluster)
         try:
             async with _one_error(), asyncio.TaskGroup() as group:
                 group.create_task(cluster.run())
                 await cluster.pods_known()
+                self._publisher = publisher
                 group.create_task(queue.run(reconciler.look))
                 group.create_task(publisher.run())
         finally:
+            self._publisher = None
+            self._receipts.stand_by()
             self._endpoint.stand_by()
 
+    async def _figures(self) -> tuple[PodSummary, ...]:
+        """Who stands by knows nothing."""
+        return (await self._publisher.summary()).pods if self._publisher is not None else ()
+
     def _leader_changed(self, holder: str) -> None:
-        _, _, rest = holder.partition("_")
+        name, _, rest = holder.partition("_")
+        self._receipts.leader_is(name)
         address = rest.rpartition("_")[0]
         host = f"[{address}]" if ":" in address else address
         self._endpoint.leader_is(f"tls:{host}:{self._configuration.port}" if address else "")

@@ -54,7 +54,9 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `off`) and all numbers are of gateway `generation`, and empty until it has said something. `connected`: it holds a
     line to the watcher. `certificate_expires` is in seconds since the epoch. `tunnelled`, `clear` and `refused` count
     streams since the gateway's worker started: in both directions, outbound, and in both. `clear_connections` stand now.
-    `ai` is what is told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only.
+    `sent` is payload that left the pod since `sent_since`, in bytes, by kind (see `model.sent.KINDS`). `refused_in_clear`
+    counts connections and handshakes that were refused because they were in clear, `udp_refused` packets. `ai` is what is
+    told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only.
     """
 
     key: str
@@ -70,6 +72,10 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: int = 0
     clear_connections: int = 0
     peers: int = 0
+    sent: dict[str, int] = {}
+    sent_since: float = 0.0
+    refused_in_clear: int = 0
+    udp_refused: int = 0
     ai: AiReport | None = None
 
 
@@ -77,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All pods that have to do with us, by name, at `time` (seconds since the epoch, by the clock of `leader`).
 
     `image` is what gateways shall run, `certificate_life` is in seconds. `left_out`: pods for which there was no room.
+    `strict`: the watcher has every pod that encrypts be strict.
     """
 
     time: float
@@ -86,6 +93,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     certificate_life: float
     pods: tuple[PodSummary, ...]
     left_out: int = 0
+    strict: bool = False
 
 
 class Publisher:
@@ -101,7 +109,7 @@ class Publisher:
         """Write again and again, until cancelled. That it could not be written is no reason to stop leading."""
         written: Summary | None = None
         while True:
-            summary = await self._summary()
+            summary = await self.summary()
             size = 0
             if written is None or _is_news(summary, written):
                 text = msgspec.json.encode(summary).decode()
@@ -110,7 +118,8 @@ class Publisher:
                     written = summary
             await asyncio.sleep(pause_after(size))
 
-    async def _summary(self) -> Summary:
+    async def summary(self) -> Summary:
+        """What there is to tell now, as far as there is room for it."""
         found = []
         for number, (key, seen) in enumerate(list(self._cluster.pods.store.items())):
             if number % _PODS_AT_ONCE == 0:
@@ -130,6 +139,7 @@ class Publisher:
             certificate_life=self._configuration.certificate_life.total_seconds(),
             pods=kept,
             left_out=left_out,
+            strict=self._configuration.strict,
         )
 
     async def _write(self, text: str) -> bool:
@@ -160,7 +170,7 @@ def pod_summary(
     gateway = observation.gateway
     if not wanted and (gateway is None or gateway.state == "exited"):
         return None
-    number = _serving(seen, connected) or observation.generation
+    number = serving(seen, connected) or observation.generation
     line = connected.get(number)
     report = line.report if line is not None else None
     counters = report.snapshot.counters if report else {}
@@ -179,6 +189,10 @@ def pod_summary(
         refused=counters.get("refused_outbound", 0) + counters.get("denied_inbound", 0),
         clear_connections=len(report.clear_connections) if report else 0,
         peers=len(report.snapshot.peers) if report else 0,
+        sent=report.sent.totals if report and report.sent else {},
+        sent_since=report.sent.since if report and report.sent else 0.0,
+        refused_in_clear=counters.get("gate_refused", 0) + counters.get("egress_refused", 0),
+        udp_refused=counters.get("udp_refused", 0),
         ai=shortened(report.ai) if report and report.ai else None,
     )
 
@@ -206,7 +220,7 @@ def _is_news(summary: Summary, written: Summary) -> bool:
     return changed or summary.time - written.time > AT_LEAST_EVERY - EVERY
 
 
-def _serving(seen: PodObject, connected: dict[int, ConnectedGateway]) -> int:
+def serving(seen: PodObject, connected: dict[int, ConnectedGateway]) -> int:
     """The newest gateway that has said that it is ready, 0 for none: it is the one that carries new connections."""
     alive = (generation.number for generation in generations(seen) if generation.terminated is None)
     return max((number for number in alive if number in connected and connected[number].state == "ready"), default=0)

@@ -10,9 +10,9 @@ import pytest
 
 from ai.meters.calls import call
 from kube_gateway.ai.meters.call import Usage
-from kube_gateway.ai.meters.families import MOST_SERIES
 from kube_gateway.ai.meters.figures import Figures, error_type
 from kube_gateway.model.ai_report import MOST_MODELS, MOST_RULES, OTHER_MODELS, BudgetCount, ModelCounts
+from kube_gateway.model.exposition import MOST_SERIES
 
 LINE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)')
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable
 
 from kube_gateway.ai.meters.call import Call, Usage
-from kube_gateway.ai.meters.families import Family, Histogram, exposition
 from kube_gateway.ai.meters.names import countable
 from kube_gateway.model.ai_report import (
     MOST_MODELS,
@@ -21,6 +20,7 @@ from kube_gateway.model.ai_report import (
     BudgetCount,
     ModelCounts,
 )
+from kube_gateway.model.exposition import Family, Histogram, exposition
 
 TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 SECOND_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
