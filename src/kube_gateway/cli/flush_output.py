@@ -11,7 +11,7 @@ import click
 from kube_gateway.errors import UsageError
 
 if TYPE_CHECKING:
-    from kube_gateway.control.flush_plan import FlushPlan, Standing
+    from kube_gateway.control.flush_plan import FlushPlan
     from kube_gateway.control.flushing import Fate, Verdict
     from kube_gateway.model.flow import ClearConnection
 
@@ -68,6 +68,8 @@ def as_data(plan: FlushPlan, containers: Mapping[str, str]) -> dict[str, object]
 
 def said(plan: FlushPlan) -> list[str]:
     """What is to be said below the table."""
+    from kube_gateway.cli.standing import spelled
+
     lines = [f"{plan.pod}: {spelled(plan.standing)}"]
     fates = Counter(verdict.fate for verdict in plan.verdicts)
     if fates:
@@ -80,14 +82,6 @@ def said(plan: FlushPlan) -> list[str]:
     if plan.state != "ready":
         lines.append(f"its gateway is {plan.state}: nothing is ended before it is ready")
     return lines
-
-
-def spelled(standing: Standing) -> str:
-    """How much of what stands is encrypted."""
-    total = standing.encrypted + standing.clear
-    if not total:
-        return "no connection stands"
-    return f"{standing.encrypted} of {total} connections that stand are encrypted ({standing.percent}%)"
 
 
 def _pace(plan: FlushPlan) -> str:

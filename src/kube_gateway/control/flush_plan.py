@@ -28,14 +28,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FlushPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of the pod with key `pod`. `flush` is what its annotations ask for, `state` its gateway's.
+    """Of the pod with key `pod`. `flush` is what its annotations ask for, None where that is not known, `state` its
+    gateway's.
 
     `verdicts` are about connections that its gateway has reported, of which `left_out` are not told; `names` has pods by
     the addresses of peers.
     """
 
     pod: str
-    flush: Flush
+    flush: Flush | None
     state: GatewayState
     standing: Standing
     verdicts: tuple[Verdict, ...] = ()
