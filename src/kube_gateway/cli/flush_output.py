@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kube_gateway.control.flushing import Fate, Verdict
     from kube_gateway.model.flow import ClearConnection
 
-_HEADINGS = ("OWN", "PEER", "AGE", "IDLE", "OWNER", "BECAUSE", "WOULD", "WHY")
+_HEADINGS = ("PORT", "PEER", "AGE", "IDLE", "OWNER", "BECAUSE", "WOULD", "WHY")
 _WOULD: dict[Fate, str] = {"ends": "end", "waits": "end when idle", "stays": "stay"}
 
 
@@ -109,7 +109,7 @@ def _row(verdict: Verdict, plan: FlushPlan, containers: Mapping[str, str]) -> tu
     connection = verdict.connection
     peer = plan.names.get(connection.remote_address, "")
     return (
-        _address(connection.local_address, connection.local_port),
+        str(connection.local_port),
         f"{peer}:{connection.remote_port}" if peer else _address(connection.remote_address, connection.remote_port),
         f">={duration(connection.age)}",
         duration(connection.idle),

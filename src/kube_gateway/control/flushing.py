@@ -53,14 +53,14 @@ Cause = Literal[
 CAUSES: dict[Cause, str] = {
     "comes-back-encrypted": "made anew it is encrypted",
     "comes-back-inspected": "made anew its LLM calls pass the policy",
-    "busy": f"it carries data; it would end after {IDLE_AFTER:g} s without",
+    "busy": f"carries data; ends after {IDLE_AFTER:g} s without",
     "opted-out": "netflush-exclude-ports has its port, here or at the peer",
     "not-own": "it is not from or to the pod's own address",
     "encryption-off": "this pod's gateway does not encrypt",
     "peer-not-enrolled": "the peer does not encrypt",
     "peer-not-ready": "the peer shall encrypt, and its gateway is not ready yet",
-    "not-captured": "this pod's endpoint, podcidr, exclude-cidrs or exclude-ports leaves it out: it would stay in clear",
-    "peer-does-not-capture": "the peer that dialled leaves it out: it would stay in clear",
+    "not-captured": "this pod does not capture it, so it would stay in clear",
+    "peer-does-not-capture": "the peer that dialled does not capture it, so it would stay in clear",
 }
 """What is said to people."""
 
