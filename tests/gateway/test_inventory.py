@@ -75,3 +75,27 @@ def test_more_than_are_reported_are_counted(pair, tmp_path, monkeypatch):
         pair()
     found = Inventory(tmp_path).look(own_addresses=(), gateway_cgroups=(), control_port=0)
     assert (found.standing, len(found.reported)) == (3, 2)
+
+
+def test_a_gateway_that_takes_over_knows_what_the_one_before_has_seen(pair, tmp_path):
+    before, after = Inventory(tmp_path), Inventory(tmp_path)
+    old = pair()
+    look(before)
+    before.hooks_are_in_place()
+    outside = pair()
+    look(before)
+    time.sleep(0.3)
+    after.inherit(before.seen())
+    new = pair()
+    after.hooks_are_in_place()
+    seen = look(after)
+    assert (seen[old].older, seen[outside].older, seen[new].older) == (True, False, False)
+    assert seen[old].age >= 0.2
+
+
+def test_after_a_gateway_that_tells_nothing_all_that_stands_is_older(pair, tmp_path):
+    found = Inventory(tmp_path)
+    port = pair()
+    found.inherit(None)
+    found.hooks_are_in_place()
+    assert look(found)[port].older
