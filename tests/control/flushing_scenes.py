@@ -7,7 +7,7 @@ from collections import Counter, deque
 import msgspec
 
 from kube_gateway.control.actions import Flush
-from kube_gateway.control.flushing import ends_of
+from kube_gateway.control.pace import ends_of
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.settings import settings_from_annotations
 

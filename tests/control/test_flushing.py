@@ -11,10 +11,12 @@ from control.playbook import World
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import peers_of
 from kube_gateway.control.flush_plan import Standing, plan, standing_of
-from kube_gateway.control.flushing import CAUSES, Allowance, Peer, ends_of, judge, judge_all
+from kube_gateway.control.flushing import CAUSES, Peer, Peers, judge, judge_all
 from kube_gateway.control.messages import Report
 from kube_gateway.control.observed import Ended, Observed
+from kube_gateway.control.pace import Allowance, ends_of
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.service import Backend, ServiceBackends
 
 ENCRYPTS = "encrypt=true netflush=true"
 JUDGED = {
@@ -52,6 +54,35 @@ def test_each_connection_is_judged(case):
     if peer is not None:
         other = Peer(settings=settings("encrypt=true" if peer == "starts" else peer), ready=peer != "starts")
     found = judge(connection(**fields), addresses=(OWN,), settings=settings(own), peer=other)
+    assert (found.fate, found.cause) == (fate, cause)
+
+
+def behind(**peers):
+    """Who is at a Service's port 80, with these backends (on port 8080): annotations, or None for one without a gateway."""
+    backends = tuple(Backend(address=f"10.1.0.{number}", port=8080) for number in range(len(peers)))
+    pods = {
+        backend.address: Peer(settings=settings(text.removeprefix("starts ")), ready=not text.startswith("starts"))
+        for backend, text in zip(backends, peers.values(), strict=True)
+        if text is not None
+    }
+    service = ServiceBackends(service="shop/db", backends=backends)
+    return Peers(pods, {("10.96.0.1", 80): service}).at("10.96.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("peers", "fate", "cause"),
+    [
+        ({"a": "encrypt=true", "b": "encrypt=strict"}, "ends", "comes-back-encrypted"),
+        ({"a": "encrypt=true", "b": None}, "stays", "peer-not-enrolled"),
+        ({"a": "encrypt=true", "b": "starts encrypt=true"}, "stays", "peer-not-ready"),
+        ({"a": "encrypt=true", "b": "encrypt=true netflush-exclude-ports=8080"}, "stays", "opted-out"),
+        ({"a": "encrypt=true netflush-exclude-ports=5432", "b": "encrypt=true"}, "ends", "comes-back-encrypted"),
+        ({}, "stays", "peer-not-enrolled"),
+    ],
+)
+def test_a_connection_to_a_service_ends_if_all_behind_it_encrypt(peers, fate, cause):
+    to_service = connection(remote="10.96.0.1", port=80)
+    found = judge(to_service, addresses=(OWN,), settings=settings(ENCRYPTS), peer=behind(**peers))
     assert (found.fate, found.cause) == (fate, cause)
 
 

@@ -168,6 +168,10 @@ class World:
         assert observation.pod.key == "shop/web"
         return ()
 
+    def services_of(self, observation):
+        assert observation.pod.key == "shop/web"
+        return {}
+
     def memory(self, key):
         assert key == "shop/web"
         return self.remembered

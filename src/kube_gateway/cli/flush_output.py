@@ -92,7 +92,7 @@ def _pace(plan: FlushPlan) -> str:
 
 
 def _seconds(plan: FlushPlan) -> int:
-    from kube_gateway.control.flushing import seconds_needed
+    from kube_gateway.control.pace import seconds_needed
 
     return seconds_needed(verdict.connection for verdict in plan.verdicts if verdict.fate == "ends")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kube_gateway.control.flush_plan import FlushPlan
-from kube_gateway.control.flushing import ends_of
+from kube_gateway.control.pace import ends_of
 
 KEY = "connections"
 

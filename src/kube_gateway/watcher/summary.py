@@ -154,8 +154,8 @@ class Publisher:
     ) -> FlushPlan | None:
         if observation.gateway is None or not observation.gateway.clear_connections:
             return None
-        peers = self._cluster.peers_of(observation)
-        observed = Observed(now=time.time(), pods=(observation,), peers=peers)
+        peers, services = self._cluster.peers_of(observation), self._cluster.services_of(observation)
+        observed = Observed(now=time.time(), pods=(observation,), peers=peers, services=services)
         return plan(observation, observed, standing=_standing(seen, lines))
 
     async def _write(self, data: dict[str, str]) -> bool:

@@ -20,8 +20,8 @@ from control.flushing_scenes import (
 from control.playbook import World
 from hostile.length import amount
 from kube_gateway.control.flush_plan import Standing, plan
-from kube_gateway.control.flushing import MOST_A_SECOND, ends_of, seconds_needed
 from kube_gateway.control.observed import Observed
+from kube_gateway.control.pace import MOST_A_SECOND, ends_of, seconds_needed
 
 PACE = "A pool is not cut at once: 20 connections a second at one address at most, one in ten between two"
 HONEST = "`netflush` ends exactly what `flush --dry-run` says, each once, and nothing that would come back in clear"
