@@ -33,7 +33,7 @@ const MESSAGE: usize = 72;
 /// kernel keeps no time of birth, but both of its clocks of data start with the connection, and it adds up how long
 /// there was something to send. `half_closed`: the other side has said that it sends nothing more. `cgroup` is the id of
 /// the cgroup that the socket was made in, 0 where the kernel does not tell; `inode` names the socket among the
-/// descriptors of processes. `sent` is bytes that were acknowledged.
+/// descriptors of processes. `sent` and `received` are bytes of payload.
 #[derive(Debug, Serialize)]
 pub struct Connection {
     pub cookie: u64,
@@ -168,6 +168,7 @@ fn parse(payload: &[u8]) -> Option<Connection> {
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
+    let half_closed = message[1] == STATE_CLOSE_WAIT;
     Some(Connection {
         cookie: u64::from(u32_at(&socket_id, 40)) | (u64::from(u32_at(&socket_id, 44)) << 32),
         local_address: address(family, &socket_id[4..20])?,
@@ -176,9 +177,10 @@ fn parse(payload: &[u8]) -> Option<Connection> {
         remote_port: u16::from_be_bytes([socket_id[2], socket_id[3]]),
         idle: times.idle.as_secs_f64(),
         age: times.age.as_secs_f64(),
-        half_closed: message[1] == STATE_CLOSE_WAIT,
+        half_closed,
         sent: times.sent,
-        received: times.received,
+        // The end of what the other side sends has a number of its own.
+        received: times.received.saturating_sub(u64::from(half_closed)),
         uid: u32_at(message, 64),
         inode: u32_at(message, 68),
         cgroup,
@@ -204,7 +206,8 @@ impl Times {
         Self {
             idle: since_sent.min(since_received),
             age: since_sent.max(since_received).max(busy),
-            sent: u64_at(info, 120),
+            // What was acknowledged counts the SYN in; what was sent counts what was sent again.
+            sent: u64_at(info, 200).saturating_sub(u64_at(info, 208)),
             received: u64_at(info, 128),
         }
     }

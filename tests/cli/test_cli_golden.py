@@ -26,6 +26,7 @@ Verbs:
   install  Print the watcher's manifest, for kubectl apply -f -
   check    Whether a cluster is fit for kube-gateway, and all is well in it
   status   Pods of a cluster: which are encrypted, which are not, and why
+  flush    What netflush would do to a pod's connections, one by one
   local    Pods on this machine, without a cluster
   verify   Prove that traffic between two pods is encrypted
   ai       Control of LLM calls: check, explain and try policies

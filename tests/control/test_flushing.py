@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from itertools import pairwise
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from control.flushing_scenes import OWN, PEER, connection, ended_in, enrolled, have, settings
 from control.playbook import World
-from kube_gateway.control.actions import Flush
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import peers_of
 from kube_gateway.control.flush_plan import Standing, plan, standing_of
-from kube_gateway.control.flushing import (
-    CAUSES,
-    MOST_A_SECOND,
-    Allowance,
-    Peer,
-    ends_of,
-    judge,
-    judge_all,
-    seconds_needed,
-)
+from kube_gateway.control.flushing import CAUSES, Peer, Peers, judge, judge_all
 from kube_gateway.control.messages import Report
 from kube_gateway.control.observed import Ended, Observed
-from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
-from kube_gateway.model.settings import settings_from_annotations
-
-OWN, PEER = "10.0.0.2", "10.0.0.3"
-
-
-def settings(text):
-    pairs = (word.partition("=") for word in text.split())
-    return settings_from_annotations({f"kube-gateway.io/{key}": value for key, _, value in pairs})
-
-
-def connection(number=1, *, local=OWN, remote=PEER, own_port=0, port=5432, **others):
-    fields = {"relayed": False, "idle": 60.0, **others}
-    return ClearConnection(
-        cookie=number,
-        local_address=local,
-        local_port=own_port or 40000 + number,
-        remote_address=remote,
-        remote_port=port,
-        **fields,
-    )
-
+from kube_gateway.control.pace import Allowance, ends_of
+from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.service import Backend, ServiceBackends
 
 ENCRYPTS = "encrypt=true netflush=true"
 JUDGED = {
@@ -89,88 +57,37 @@ def test_each_connection_is_judged(case):
     assert (found.fate, found.cause) == (fate, cause)
 
 
+def behind(**peers):
+    """Who is at a Service's port 80, with these backends (on port 8080): annotations, or None for one without a gateway."""
+    backends = tuple(Backend(address=f"10.1.0.{number}", port=8080) for number in range(len(peers)))
+    pods = {
+        backend.address: Peer(settings=settings(text.removeprefix("starts ")), ready=not text.startswith("starts"))
+        for backend, text in zip(backends, peers.values(), strict=True)
+        if text is not None
+    }
+    service = ServiceBackends(service="shop/db", backends=backends)
+    return Peers(pods, {("10.96.0.1", 80): service}).at("10.96.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("peers", "fate", "cause"),
+    [
+        ({"a": "encrypt=true", "b": "encrypt=strict"}, "ends", "comes-back-encrypted"),
+        ({"a": "encrypt=true", "b": None}, "stays", "peer-not-enrolled"),
+        ({"a": "encrypt=true", "b": "starts encrypt=true"}, "stays", "peer-not-ready"),
+        ({"a": "encrypt=true", "b": "encrypt=true netflush-exclude-ports=8080"}, "stays", "opted-out"),
+        ({"a": "encrypt=true netflush-exclude-ports=5432", "b": "encrypt=true"}, "ends", "comes-back-encrypted"),
+        ({}, "stays", "peer-not-enrolled"),
+    ],
+)
+def test_a_connection_to_a_service_ends_if_all_behind_it_encrypt(peers, fate, cause):
+    to_service = connection(remote="10.96.0.1", port=80)
+    found = judge(to_service, addresses=(OWN,), settings=settings(ENCRYPTS), peer=behind(**peers))
+    assert (found.fate, found.cause) == (fate, cause)
+
+
 def test_all_causes_are_tried_and_explained():
     assert {cause for *_, cause in JUDGED.values()} == CAUSES.keys()
-
-
-def enrolled(world, *names, **netflush):
-    for name in names:
-        world.happen(f"pod {name} encrypt=true netflush=true")
-        world.happen(f"gateway {name} ready")
-        world.happen(f"applied {name}")
-
-
-def have(world, name, connections):
-    world.change_gateway(name, clear_connections=tuple(connections))
-
-
-def seen_from_the_other_end(connections):
-    return [
-        msgspec.structs.replace(
-            each,
-            local_address=each.remote_address,
-            local_port=each.remote_port,
-            remote_address=each.local_address,
-            remote_port=each.local_port,
-        )
-        for each in connections
-    ]
-
-
-def ended_in(world, *, every=0.25, until=600.0):
-    """What is decided as time goes by until nothing is left to do: time and ends of each connection."""
-    found, quiet = [], 0
-    while quiet < 8:
-        assert world.now < until, "it does not come to an end"
-        decided = [action for action in world.decide() if isinstance(action, Flush)]
-        for action in decided:
-            found += [(world.now, ends_of(each)) for each in action.connections]
-        for action in decided:
-            world.carry_out(action)
-            forget(world, {ends_of(each) for each in action.connections})
-        quiet = 0 if decided else quiet + 1
-        world.now += every
-    return found
-
-
-def forget(world, ended):
-    """What has ended has ended at both ends."""
-    for name, pod in world.pods.items():
-        have(world, name, [each for each in pod.gateway.clear_connections if ends_of(each) not in ended])
-
-
-def most_within_a_second(found, name_of):
-    """The most that ended within any second, of one `name_of`."""
-    lately, counts, most = deque(), Counter(), Counter()
-    for at, ends in found:
-        lately.append((at, ends))
-        counts.update(name_of(ends))
-        while at - lately[0][0] >= 1.0:
-            counts.subtract(name_of(lately.popleft()[1]))
-        most |= counts
-    return max(most.values())
-
-
-def addresses(ends):
-    return {address for address, _ in ends}
-
-
-def pair(ends):
-    return [frozenset(addresses(ends))]
-
-
-def test_a_pool_of_500_is_not_cut_at_once():
-    world = World()
-    enrolled(world, "a", "b")
-    pool = [connection(number) for number in range(1, 501)]
-    have(world, "a", pool)
-    have(world, "b", seen_from_the_other_end(pool))
-    found = ended_in(world)
-    assert len(found) == len({ends for _, ends in found}) == 500, "each once, whichever side ends it"
-    assert most_within_a_second(found, addresses) == MOST_A_SECOND
-    took = found[-1][0] - found[0][0]
-    assert 25 <= took <= 120
-    assert took == pytest.approx(seconds_needed(pool), rel=0.3)
 
 
 def test_of_a_small_pool_one_is_ended_after_the_other():
@@ -179,24 +96,6 @@ def test_of_a_small_pool_one_is_ended_after_the_other():
     have(world, "a", [connection(number) for number in range(1, 6)])
     times = [at for at, _ in ended_in(world)]
     assert [later - earlier for earlier, later in pairwise(times)] == [1.0] * 4
-
-
-def test_many_clients_of_one_server_do_not_all_come_anew_at_once():
-    world = World()
-    enrolled(world, "server")
-    server = world.pods["server"].pod.addresses[0]
-    for number in range(40):
-        name = f"client-{number}"
-        enrolled(world, name)
-        own = world.pods[name].pod.addresses[0]
-        pool = [
-            connection(number * 100 + each, local=own, remote=server, own_port=40000 + each) for each in range(1, 6)
-        ]
-        have(world, name, pool)
-    found = ended_in(world)
-    assert len(found) == 200
-    assert most_within_a_second(found, addresses) == MOST_A_SECOND
-    assert most_within_a_second(found, pair) == 1
 
 
 def test_the_idlest_is_ended_first():
@@ -216,43 +115,6 @@ def test_what_was_ended_is_not_ended_again_while_old_reports_come_in():
 def test_a_clock_that_is_set_back_does_not_stop_it():
     ended = Ended(ends=ends_of(connection(1)), at=5000.0)
     assert Allowance((ended,), now=10.0).take([connection(1)]) == (connection(1),)
-
-
-POOLS = st.lists(
-    st.builds(
-        connection,
-        st.integers(1, 10_000),
-        remote=st.sampled_from((PEER, "10.0.0.4", "192.0.2.1")),
-        port=st.sampled_from((5432, 6379, 45000)),
-        idle=st.floats(0, 100),
-        relayed=st.booleans(),
-    ),
-    max_size=60,
-    unique_by=lambda each: each.cookie,
-)
-OPTIONS = st.sampled_from(
-    ("", "netflush=idle", "netflush-exclude-ports=6379", "exclude-ports=5432", "endpoint=true", "podcidr=10.0.0.3/32")
-)
-
-
-@given(pool=POOLS, own=OPTIONS, other=OPTIONS)
-def test_whatever_stands_exactly_what_is_said_to_end_is_ended_and_never_too_fast(pool, own, other):
-    world = World()
-    world.happen(f"pod a encrypt=true {own if 'netflush=' in own else f'netflush=true {own}'}")
-    world.happen(f"pod b encrypt=true {other}")
-    for name in "ab":
-        world.happen(f"gateway {name} ready")
-        world.happen(f"applied {name}")
-    have(world, "a", pool)
-    observed = Observed(now=world.now, pods=tuple(world.pods.values()))
-    said = plan(world.pods["a"], observed, standing=Standing(clear=len(pool)))
-    ends = {ends_of(verdict.connection) for verdict in said.verdicts if verdict.fate == "ends"}
-    found = ended_in(world)
-    assert {each for _, each in found} == ends
-    assert len(found) == len(ends)
-    if found:
-        assert most_within_a_second(found, addresses) <= MOST_A_SECOND
-        assert most_within_a_second(found, pair) <= max(len(pool) // 10, 1)
 
 
 def test_the_dry_run_says_what_is_done():

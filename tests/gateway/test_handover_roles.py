@@ -16,7 +16,7 @@ from kube_gateway.errors import HandoverError
 from kube_gateway.gateway.handover import offering, partner, taking
 from kube_gateway.gateway.handover.kernel import abstract_names
 from kube_gateway.gateway.handover.kernel import own_cookie as own_cookie_of
-from kube_gateway.gateway.handover.messages import Introduction, OfferedPolicy
+from kube_gateway.gateway.handover.messages import Introduction, OfferedPolicy, SeenConnection
 from kube_gateway.gateway.handover.offering import Offering, Possessions
 from kube_gateway.gateway.handover.older import OlderGateways
 from kube_gateway.gateway.handover.succession import Succession
@@ -66,6 +66,7 @@ class Older:
             cgroups=self.cgroups,
             makers=(7,),
             enrolled=("10.0.0.9",),
+            seen=(SeenConnection(cookie=2**63, age=7.5, older=True),),
             policy=self.policy,
         )
 
@@ -101,6 +102,7 @@ async def test_everything_is_handed_over(authority):
         assert os.pread(inherited.maps["kgw_config"], 4, 0) == b"\0" * 4
         assert list(inherited.pipes) == [101]
         assert (inherited.makers, inherited.enrolled) == ((7,), ("10.0.0.9",))
+        assert inherited.seen == (SeenConnection(cookie=2**63, age=7.5, older=True),)
         assert (older.successors, older.taken_over) == ([102], 0)
         await inherited.confirm()
         assert older.taken_over == 1
@@ -290,6 +292,7 @@ def succession(own, changes, *, policy=None):
         listeners=dict,
         maps=dict,
         enrolled=tuple,
+        seen=tuple,
         policy=lambda: policy,
         on_change=lambda: changes.append(1),
         on_handed_over=lambda: None,

@@ -18,6 +18,7 @@ from kube_gateway.model.sent import SentReport, SentTo
 from kube_gateway.model.settings import Settings
 from kube_gateway.watcher import summary
 from kube_gateway.watcher.configuration import Configuration
+from kube_gateway.watcher.connections import Connections
 from kube_gateway.watcher.memory import PodMemory
 from kube_gateway.watcher.objects import PodObject
 from kube_gateway.watcher.observation import Surroundings, observe
@@ -29,6 +30,8 @@ COUNTERS = {
     "clear_outbound": 2,
     "refused_outbound": 1,
     "denied_inbound": 3,
+    "streams_active": 5,
+    "clear_standing": 3,
 }
 
 
@@ -99,7 +102,8 @@ def test_what_a_gateway_reports_is_told():
         tunnelled=31,
         clear=2,
         refused=4,
-        clear_connections=1,
+        clear_connections=3,
+        encrypted_connections=5,
         peers=1,
     )
 
@@ -163,7 +167,7 @@ class World:
         self.remembered = PodMemory("uid-web")
         self.remembered.lines[1] = line()
         self.pods = self
-        self.writes = []
+        self.writes, self.connections = [], []
         self.error = None
 
     @property
@@ -173,6 +177,14 @@ class World:
     def observe(self, key):
         return observed(self.store[key], self.remembered.lines)
 
+    def peers_of(self, observation):
+        assert observation.pod.key == "shop/web"
+        return ()
+
+    def services_of(self, observation):
+        assert observation.pod.key == "shop/web"
+        return {}
+
     def memory(self, key):
         assert key == "shop/web"
         return self.remembered
@@ -180,6 +192,7 @@ class World:
     async def patch(self, path, body, *, kind):
         assert (path, kind) == ("/api/v1/namespaces/kube-gateway/configmaps/kube-gateway-status", "apply")
         self.writes.append(msgspec.json.decode(body["data"]["status"], type=Summary))
+        self.connections.append(msgspec.json.decode(body["data"]["connections"], type=Connections))
         if self.error:
             raise self.error
 
@@ -223,6 +236,12 @@ async def test_it_is_written_when_something_changed_and_now_and_then_although_no
         await written(world, count + 1)
     assert [pod.tunnelled for pod in first.pods] == [31]
     assert [pod.tunnelled for pod in world.writes[-1].pods] == [21]
+    (said,) = first.pods
+    assert (said.clear_connections, said.encrypted_connections, said.clear_older) == (3, 5, 0)
+    assert said.clear_causes == {"peer-not-enrolled": 1}
+    (told,) = world.connections[0].plans
+    assert (told.pod, told.flush, told.left_out) == ("shop/web", "never", 2)
+    assert [(each.fate, each.cause) for each in told.verdicts] == [("stays", "peer-not-enrolled")]
 
 
 async def test_a_refusal_is_told_once_and_it_is_tried_again(monkeypatch, caplog):

@@ -11,11 +11,11 @@ import click
 from kube_gateway.errors import UsageError
 
 if TYPE_CHECKING:
-    from kube_gateway.control.flush_plan import FlushPlan, Standing
+    from kube_gateway.control.flush_plan import FlushPlan
     from kube_gateway.control.flushing import Fate, Verdict
     from kube_gateway.model.flow import ClearConnection
 
-_HEADINGS = ("OWN", "PEER", "AGE", "IDLE", "OWNER", "BECAUSE", "WOULD", "WHY")
+_HEADINGS = ("PORT", "PEER", "AGE", "IDLE", "OWNER", "BECAUSE", "WOULD", "WHY")
 _WOULD: dict[Fate, str] = {"ends": "end", "waits": "end when idle", "stays": "stay"}
 
 
@@ -68,6 +68,8 @@ def as_data(plan: FlushPlan, containers: Mapping[str, str]) -> dict[str, object]
 
 def said(plan: FlushPlan) -> list[str]:
     """What is to be said below the table."""
+    from kube_gateway.cli.standing import spelled
+
     lines = [f"{plan.pod}: {spelled(plan.standing)}"]
     fates = Counter(verdict.fate for verdict in plan.verdicts)
     if fates:
@@ -82,14 +84,6 @@ def said(plan: FlushPlan) -> list[str]:
     return lines
 
 
-def spelled(standing: Standing) -> str:
-    """How much of what stands is encrypted."""
-    total = standing.encrypted + standing.clear
-    if not total:
-        return "no connection stands"
-    return f"{standing.encrypted} of {total} connections that stand are encrypted ({standing.percent}%)"
-
-
 def _pace(plan: FlushPlan) -> str:
     from kube_gateway.cli.output import duration
 
@@ -98,7 +92,7 @@ def _pace(plan: FlushPlan) -> str:
 
 
 def _seconds(plan: FlushPlan) -> int:
-    from kube_gateway.control.flushing import seconds_needed
+    from kube_gateway.control.pace import seconds_needed
 
     return seconds_needed(verdict.connection for verdict in plan.verdicts if verdict.fate == "ends")
 
@@ -115,7 +109,7 @@ def _row(verdict: Verdict, plan: FlushPlan, containers: Mapping[str, str]) -> tu
     connection = verdict.connection
     peer = plan.names.get(connection.remote_address, "")
     return (
-        _address(connection.local_address, connection.local_port),
+        str(connection.local_port),
         f"{peer}:{connection.remote_port}" if peer else _address(connection.remote_address, connection.remote_port),
         f">={duration(connection.age)}",
         duration(connection.idle),

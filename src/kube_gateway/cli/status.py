@@ -14,10 +14,11 @@ from kube_gateway.errors import UsageError
 if TYPE_CHECKING:
     from kube_gateway.checks.cluster_pods import Enrolled
     from kube_gateway.checks.enrolment import PodView
+    from kube_gateway.control.flush_plan import Standing
     from kube_gateway.kube.client import KubernetesClient
 
 _BYTES = ("NAMESPACE", "POD", "MODE", "SENT", "TUNNEL", "TLS", "PLAIN", "UDP", "OTHER", "REFUSED", "UDP REFUSED")
-_HEADINGS = ("NAMESPACE", "POD", "MODE", "STATE", "GATEWAY", "CERTIFICATE", "ENCRYPTED", "CLEAR", "WHY NOT")
+_HEADINGS = ("NAMESPACE", "POD", "MODE", "STATE", "GATEWAY", "CERTIFICATE", "ENCRYPTED", "NOW", "WHY NOT")
 
 
 @click.command(short_help="Pods of a cluster: which are encrypted, which are not, and why")
@@ -45,8 +46,8 @@ def command(
 ) -> int:
     """List the pods that are enrolled or annotated, or show one POD, with exit code 1 if it does not encrypt.
 
-    CERTIFICATE is how long it is valid still. ENCRYPTED is the share of new connections that went through the tunnel, CLEAR
-    how many connections stand that do not.
+    CERTIFICATE is how long it is valid still. ENCRYPTED is the share of new connections that went through the tunnel,
+    NOW the share of those that stand now, older ones included.
 
     With --output bytes: payload that left each pod since it is counted, in tunnels, as TLS of its own, as other TCP
     (PLAIN), by UDP, by anything else. SENT is the share that nobody on the wire could read. REFUSED is what was not let
@@ -89,10 +90,13 @@ def show(enrolled: Enrolled, *, single: bool, output: str, now: float) -> int:
     _warn(enrolled, pods, now=now)
     if output != "json" and not single:
         click.echo(_totals(pods))
+    if output == "table":
+        _say_what_stands(pods)
     return 1 if single and any(pod.state != "encrypting" for pod in pods) else 0
 
 
 def _row(pod: PodView, *, now: float) -> tuple[str, ...]:
+    from kube_gateway.cli import standing
     from kube_gateway.cli.output import duration
 
     said = pod.reported
@@ -107,7 +111,7 @@ def _row(pod: PodView, *, now: float) -> tuple[str, ...]:
         str(pod.generation or "-"),
         life,
         _share(*_streams((pod,))),
-        str(said.clear_connections) if told and said is not None else "-",
+        standing.share(_standing((pod,))) if told else "-",
         pod.reason or "-",
     )
 
@@ -144,6 +148,29 @@ def _streams(pods: tuple[PodView, ...]) -> tuple[int, int]:
     said = [(pod.mode, pod.reported) for pod in pods if pod.reported is not None]
     encrypted = sum(one.tunnelled for mode, one in said if mode not in {"off", "none"})
     return encrypted, sum(one.tunnelled + one.clear for _, one in said)
+
+
+def _standing(pods: tuple[PodView, ...]) -> Standing:
+    from kube_gateway.control.flush_plan import Standing
+
+    said = [pod.reported for pod in pods if pod.reported is not None]
+    return Standing(
+        encrypted=sum(one.encrypted_connections for one in said), clear=sum(one.clear_connections for one in said)
+    )
+
+
+def _say_what_stands(pods: tuple[PodView, ...]) -> None:
+    from kube_gateway.cli.standing import added, reasons, spelled
+
+    said = [pod.reported for pod in pods if pod.reported is not None]
+    if any(one.version for one in said):
+        click.echo(spelled(_standing(pods)))
+    lines = reasons(added([one.clear_causes for one in said]), older=sum(one.clear_older for one in said))
+    for line in lines:
+        click.echo(line)
+    if lines:
+        where = f"-n {pods[0].namespace} {pods[0].name}" if len(pods) == 1 else "-n NAMESPACE POD"
+        click.echo(f"  one by one: kube-gateway flush {where} --dry-run")
 
 
 def _share(encrypted: int, total: int) -> str:
@@ -202,9 +229,6 @@ def _totals(pods: tuple[PodView, ...]) -> str:
         parts.append(f"{_share(encrypted, total)} connections encrypted")
     if sent := _sent(pods):
         parts.append(f"{share_encrypted(sent)} sent encrypted, {in_clear(sent)} in clear")
-    standing = sum(pod.reported.clear_connections for pod in pods if pod.reported is not None)
-    if any(pod.reported is not None for pod in pods):
-        parts.append(f"{standing} stand in clear")
     return "; ".join(parts)
 
 

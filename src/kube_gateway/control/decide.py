@@ -18,8 +18,9 @@ from kube_gateway.control.actions import (
     SetPolicy,
     StartGateway,
 )
-from kube_gateway.control.flushing import Allowance, Peer, flush
+from kube_gateway.control.flushing import Peer, Peers, flush
 from kube_gateway.control.observed import GatewayObservation, Observed, Obstacle, PodObservation, PolicyText
+from kube_gateway.control.pace import Allowance
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.settings import Settings, settings_from_annotations
 
@@ -43,14 +44,15 @@ def decide(observed: Observed) -> tuple[Action, ...]:
     )
 
 
-def peers_of(observed: Observed) -> dict[str, Peer]:
-    """Those that encrypt, or shall, by address."""
-    return {
+def peers_of(observed: Observed) -> Peers:
+    """Those that encrypt, or shall."""
+    pods = {
         address: peer
         for pod in (*observed.pods, *observed.peers)
         if (peer := _as_peer(pod)) is not None
         for address in pod.pod.addresses
     }
+    return Peers(pods, observed.services)
 
 
 def _as_peer(pod: PodObservation) -> Peer | None:
@@ -78,9 +80,7 @@ def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
     return False
 
 
-def _decide_pod(
-    pod: PodObservation, observed: Observed, *, peers: dict[str, Peer], allowance: Allowance
-) -> Iterator[Action]:
+def _decide_pod(pod: PodObservation, observed: Observed, *, peers: Peers, allowance: Allowance) -> Iterator[Action]:
     if pod.ending:
         return
     yield from _problems(pod)

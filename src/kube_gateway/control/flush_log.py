@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from kube_gateway.control.actions import Flush
-from kube_gateway.control.flushing import REMEMBERED, ends_of
 from kube_gateway.control.observed import Ended
+from kube_gateway.control.pace import REMEMBERED, ends_of
 
 
 class FlushLog:

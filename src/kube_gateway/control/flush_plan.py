@@ -28,14 +28,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FlushPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of the pod with key `pod`. `flush` is what its annotations ask for, `state` its gateway's.
+    """Of the pod with key `pod`. `flush` is what its annotations ask for, None where that is not known, `state` its
+    gateway's.
 
-    `verdicts` are about connections that its gateway has reported, of which `left_out` are not told; `names` has pods by
-    the addresses of peers.
+    `verdicts` are about connections that its gateway has reported, of which `left_out` are not told; `names` has pods and
+    Services by the addresses of peers.
     """
 
     pod: str
-    flush: Flush
+    flush: Flush | None
     state: GatewayState
     standing: Standing
     verdicts: tuple[Verdict, ...] = ()
@@ -56,7 +57,9 @@ def plan(pod: PodObservation, observed: Observed, *, standing: Standing) -> Flus
     settings = settings_of(pod) or Settings()
     if pod.gateway is None or pod.gateway.state == "exited":
         return None
-    names = {address: other.pod.key for other in (*observed.pods, *observed.peers) for address in other.pod.addresses}
+    names = {
+        address: other.pod.key for other in (*observed.pods, *observed.peers) for address in other.pod.addresses
+    } | {address: f"service {service.service}" for (address, _), service in observed.services.items()}
     verdicts = judge_all(pod, settings, peers_of(observed))
     return FlushPlan(
         pod=pod.pod.key,

@@ -1,35 +1,26 @@
-"""What becomes of each connection in clear, and which are ended now.
+"""What becomes of each connection in clear.
 
 One function judges a connection, for those that act and for those that only ask: `judge`. It ends nothing that would come
-back the way it was. Whoever may be ended then waits for their turn, as a database whose clients all connect anew at once
-is no better off than one that was restarted.
+back the way it was. What may be ended has its turn (`pace`).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
 
 from kube_gateway.control.actions import Flush
-from kube_gateway.control.observed import Ended, PodObservation
+from kube_gateway.control.observed import PodObservation
+from kube_gateway.control.pace import Allowance
 from kube_gateway.model.flow import ClearConnection
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
 IDLE_AFTER = 5.0
 """Seconds without data after which `netflush=idle` may end a connection."""
-
-MOST_A_SECOND = 20
-"""Connections that are ended in a second at any one address, whoever ends them and whichever end it is."""
-
-PART_OF_A_PEER = 10
-"""One in so many of those that two addresses have with each other is ended in a second, but one at least."""
-
-REMEMBERED = 5.0
-"""Seconds for which an ended connection counts as such, although reports that are under way still have it."""
 
 _CHOSEN_BY_THE_KERNEL = range(32768, 61000)
 """Linux's default range of ports for those that dial (net.ipv4.ip_local_port_range)."""
@@ -53,14 +44,14 @@ Cause = Literal[
 CAUSES: dict[Cause, str] = {
     "comes-back-encrypted": "made anew it is encrypted",
     "comes-back-inspected": "made anew its LLM calls pass the policy",
-    "busy": f"it carries data; it would end after {IDLE_AFTER:g} s without",
+    "busy": f"carries data; ends after {IDLE_AFTER:g} s without",
     "opted-out": "netflush-exclude-ports has its port, here or at the peer",
     "not-own": "it is not from or to the pod's own address",
     "encryption-off": "this pod's gateway does not encrypt",
     "peer-not-enrolled": "the peer does not encrypt",
     "peer-not-ready": "the peer shall encrypt, and its gateway is not ready yet",
-    "not-captured": "this pod's endpoint, podcidr, exclude-cidrs or exclude-ports leaves it out: it would stay in clear",
-    "peer-does-not-capture": "the peer that dialled leaves it out: it would stay in clear",
+    "not-captured": "this pod does not capture it, so it would stay in clear",
+    "peer-does-not-capture": "the peer that dialled does not capture it, so it would stay in clear",
 }
 """What is said to people."""
 
@@ -70,6 +61,32 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     ready: bool
+
+
+class Peers:
+    """Who encrypts, or shall: `pods` by address. `services` stand for theirs by address and port."""
+
+    def __init__(
+        self, pods: Mapping[str, Peer], services: Mapping[tuple[str, int], ServiceBackends] | None = None
+    ) -> None:
+        self._pods, self._services = pods, services or {}
+
+    def at(self, address: str, port: int) -> Peer | None:
+        """Who has this address; None for one that does not encrypt.
+
+        A Service does if all do that are behind it: the next connection may go to any of them.
+        """
+        service = self._services.get((address, port))
+        if service is None:
+            return self._pods.get(address)
+        peers = [(self._pods.get(backend.address), backend.port) for backend in service.backends]
+        known = [(peer, its_port) for peer, its_port in peers if peer is not None]
+        if not known or len(known) < len(peers):
+            return None
+        # Whoever opts out names the port that it listens on, and the connection has that of the Service.
+        opted_out = {port for peer, its_port in known if {its_port, port} & {*peer.settings.flush_exclude_ports}}
+        settings = msgspec.structs.replace(known[0][0].settings, flush_exclude_ports=tuple(opted_out))
+        return Peer(settings=settings, ready=all(peer.ready for peer, _ in known))
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,18 +113,17 @@ def judge(connection: ClearConnection, *, addresses: Collection[str], settings: 
     )
 
 
-def judge_all(pod: PodObservation, settings: Settings, peers: Mapping[str, Peer]) -> tuple[Verdict, ...]:
-    """What becomes of each of a pod's connections that its gateway has reported. `peers` are by address."""
+def judge_all(pod: PodObservation, settings: Settings, peers: Peers) -> tuple[Verdict, ...]:
+    """What becomes of each of a pod's connections that its gateway has reported."""
     reported = pod.gateway.clear_connections if pod.gateway is not None else ()
+    addresses = pod.pod.addresses
     return tuple(
-        judge(each, addresses=pod.pod.addresses, settings=settings, peer=peers.get(each.remote_address))
+        judge(each, addresses=addresses, settings=settings, peer=peers.at(each.remote_address, each.remote_port))
         for each in reported
     )
 
 
-def flush(
-    pod: PodObservation, settings: Settings, *, peers: Mapping[str, Peer], allowance: Allowance
-) -> Iterator[Flush]:
+def flush(pod: PodObservation, settings: Settings, *, peers: Peers, allowance: Allowance) -> Iterator[Flush]:
     """End what may be ended of a pod's connections, and has its turn."""
     gateway = pod.gateway
     if gateway is None or gateway.state != "ready" or settings.flush == "never" or gateway.applied != settings:
@@ -116,58 +132,6 @@ def flush(
     chosen = allowance.take(ends)
     if chosen:
         yield Flush(pod=pod.pod.key, connections=chosen)
-
-
-class Allowance:
-    """How many connections may still be ended at `now`, after those `ended` lately; what is taken counts."""
-
-    def __init__(self, ended: Iterable[Ended], *, now: float) -> None:
-        self._ends = {each.ends for each in ended if abs(now - each.at) < REMEMBERED}
-        of_this_second = [each.ends for each in ended if abs(now - each.at) < 1.0]
-        self._at_address = Counter(address for ends in of_this_second for address, _ in ends)
-        self._between = Counter(_addresses(ends) for ends in of_this_second)
-
-    def take(self, connections: Iterable[ClearConnection]) -> tuple[ClearConnection, ...]:
-        """Those of a pod's connections that have their turn: the idlest first, as it is missed least."""
-        standing = [each for each in connections if ends_of(each) not in self._ends]
-        # Those of this second were among them when it began.
-        with_peer = self._between + Counter(_addresses(ends_of(each)) for each in standing)
-        standing.sort(key=lambda each: (-each.idle, each.cookie))
-        return tuple(each for each in standing if self._take(ends_of(each), with_peer))
-
-    def _take(self, ends: frozenset[tuple[str, int]], with_peer: Counter[frozenset[str]]) -> bool:
-        pair = _addresses(ends)
-        most = max(with_peer[pair] // PART_OF_A_PEER, 1)
-        if self._between[pair] >= most or any(self._at_address[address] >= MOST_A_SECOND for address in pair):
-            return False
-        self._ends.add(ends)
-        self._between[pair] += 1
-        self._at_address.update(pair)
-        return True
-
-
-def seconds_needed(connections: Iterable[ClearConnection]) -> int:
-    """About how long it takes until all of a pod's connections had their turn, if no other pod's are ended meanwhile."""
-    left, seconds = tuple(connections), 0
-    while left:
-        taken = {each.cookie for each in Allowance((), now=0.0).take(left)}
-        left = tuple(each for each in left if each.cookie not in taken)
-        seconds += 1
-    return seconds
-
-
-def ends_of(connection: ClearConnection) -> frozenset[tuple[str, int]]:
-    """Both ends, the same seen from either."""
-    return frozenset(
-        (
-            (connection.local_address, connection.local_port),
-            (connection.remote_address, connection.remote_port),
-        )
-    )
-
-
-def _addresses(ends: frozenset[tuple[str, int]]) -> frozenset[str]:
-    return frozenset(address for address, _ in ends)
 
 
 def _keeps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from kube_gateway.model.ai_report import AiReport, policy_name
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.pod import Pod
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
 GatewayState = Literal["starting", "ready", "draining", "exited"]
@@ -94,7 +96,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that counts at one moment; `now` is in seconds on the clock of `last_failure`.
 
     `pods` are decided on; `peers` are others that they have connections with. `longest_retry` is in seconds.
-    `ended` are the connections that were ended lately, of these and of other pods; `at` is on the same clock.
+    `ended` are the connections that were ended lately, of these and of other pods; `at` is on the same clock. `services`
+    are those whose address and port a connection in clear goes to.
     """
 
     now: float
@@ -102,3 +105,4 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PodObservation, ...] = ()
     longest_retry: float = 10.0
     ended: tuple[Ended, ...] = ()
+    services: Mapping[tuple[str, int], ServiceBackends] = {}

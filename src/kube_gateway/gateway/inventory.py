@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from kube_gateway import _native
+from kube_gateway.gateway.handover.messages import SeenConnection
 from kube_gateway.gateway.owners import Owners
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
@@ -60,8 +61,27 @@ class Inventory:
         self._older: set[int] | None = None
 
     def hooks_are_in_place(self) -> None:
-        """What stands now began before the gateway, and nothing else did. Raises `NativeError`."""
-        self._older = {connection.cookie for connection in _connections.decode(_native.connections())}
+        """What stands now began before the gateway, and nothing else did. Raises `NativeError`.
+
+        A gateway that took over found hooks in place, and knows of the one before what is older.
+        """
+        if self._older is None:
+            self._older = {connection.cookie for connection in _connections.decode(_native.connections())}
+
+    def seen(self) -> tuple[SeenConnection, ...]:
+        """What a gateway that takes over is told."""
+        now = time.monotonic()
+        return tuple(
+            SeenConnection(cookie=cookie, age=round(now - since, 1), older=self._older is None or cookie in self._older)
+            for cookie, since in list(self._first_seen.items())[:MOST_REPORTED]
+        )
+
+    def inherit(self, seen: Collection[SeenConnection] | None) -> None:
+        """What the gateway before has told; None: nothing."""
+        if seen is not None:
+            now = time.monotonic()
+            self._first_seen = {each.cookie: now - each.age for each in seen}
+            self._older = {each.cookie for each in seen if each.older}
 
     def look(
         self, *, own_addresses: Collection[str], gateway_cgroups: Collection[int], control_port: int

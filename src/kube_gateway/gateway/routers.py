@@ -18,7 +18,10 @@ _UP, _GATEWAY = 1, 2
 
 def routers(proc: Path = _PROC) -> tuple[str, ...]:
     """The addresses of the routers of this network namespace's default routes, without those of the link alone."""
-    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [*_ipv4(_lines(proc / "route")), *_ipv6(_lines(proc / "ipv6_route"))]
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [
+        *_ipv4(_lines(proc / "route")),
+        *_ipv6(_lines(proc / "ipv6_route")),
+    ]
     return tuple(dict.fromkeys(str(address) for address in found if not address.is_link_local))
 
 

@@ -75,6 +75,7 @@ class Supervisor:
             listeners=lambda: self._listeners.descriptors() if self._listeners else {},
             maps=lambda: self._hooks.maps() if self._attached else {},
             enrolled=lambda: self._enrolled,
+            seen=lambda: self._reporter.inventory.seen(),  # noqa: PLW0108 - made below
             policy=lambda: self._calls.offer(),  # noqa: PLW0108 - made below, as it tells the worker
             on_change=self._gateways_changed,
             on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
@@ -225,6 +226,7 @@ class Supervisor:
             for listener in self._listeners.get("redirect"):
                 self._hooks.mark_listener(listener.fileno())
             self._enrolled = inherited.enrolled
+            self._reporter.inventory.inherit(inherited.seen)
             if inherited.policy is not None:
                 self._calls.inherit(*inherited.policy)
         self._begun = True

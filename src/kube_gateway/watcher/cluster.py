@@ -16,6 +16,7 @@ from kube_gateway.kube.informer import Informer
 from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
 from kube_gateway.kube.services import HANDLED_BY_KUBE_PROXY, Destination, ServiceDirectory
 from kube_gateway.model.ports import ANNOTATION_PREFIX
+from kube_gateway.model.service import ServiceBackends
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, generations
 from kube_gateway.watcher.memory import PodMemory
@@ -148,11 +149,22 @@ class Cluster:
         return msgspec.structs.replace(observation, policy=self._policy(key, observation))
 
     def peers_of(self, observation: PodObservation) -> tuple[PodObservation, ...]:
-        """The pods that it has connections in clear with."""
+        """The pods that it has connections in clear with, and those behind Services that it has some with."""
         gateway = observation.gateway
         addresses = {connection.remote_address for connection in gateway.clear_connections} if gateway else set()
+        for service in self.services_of(observation).values():
+            addresses.update(backend.address for backend in service.backends)
         keys = {self._by_address[address] for address in addresses if address in self._by_address}
         return tuple(filter(None, (self.observe(key) for key in keys - {observation.pod.key})))
+
+    def services_of(self, observation: PodObservation) -> dict[Destination, ServiceBackends]:
+        """What is behind the Services that a pod has connections in clear with."""
+        gateway, seen = observation.gateway, self.pods.store.get(observation.pod.key)
+        reported = gateway.clear_connections if gateway is not None else ()
+        node = seen.spec.node_name if seen is not None else ""
+        destinations = {(each.remote_address, each.remote_port) for each in reported}
+        resolved = {each: self.services.resolve(*each, node=node) for each in destinations}
+        return {each: service for each, service in resolved.items() if service is not None}
 
     def is_enrolled(self, address: str) -> bool:
         """Whether the workload at `address` encrypts."""

@@ -53,10 +53,14 @@ class Reconciler:
         if _awaits_policy(observation):
             return None  # it is looked again once that is known; until then what is told of it may be right
         memory = self._cluster.memory(key)
-        peers = self._cluster.peers_of(observation)
-        longest = self._configuration.longest_retry
-        ended = self._cluster.flushes.lately(now)
-        observed = Observed(now=now, pods=(observation,), peers=peers, longest_retry=longest, ended=ended)
+        observed = Observed(
+            now=now,
+            pods=(observation,),
+            peers=self._cluster.peers_of(observation),
+            longest_retry=self._configuration.longest_retry,
+            ended=self._cluster.flushes.lately(now),
+            services=self._cluster.services_of(observation),
+        )
         try:
             decided = decide(observed)
             for action in decided:

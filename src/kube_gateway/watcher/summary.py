@@ -18,10 +18,12 @@ import msgspec
 from kube_gateway import __version__
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import settings_of
-from kube_gateway.control.observed import PodObservation
+from kube_gateway.control.flush_plan import FlushPlan, Standing, plan, standing_of
+from kube_gateway.control.observed import Observed, PodObservation
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import KubernetesError
 from kube_gateway.model.ai_report import AiReport, shortened
+from kube_gateway.watcher import connections
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import generations
@@ -53,7 +55,9 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `state` is `none` before there is one. `version`, `mode` (what the gateway was last told: `permissive`, `strict`,
     `off`) and all numbers are of gateway `generation`, and empty until it has said something. `connected`: it holds a
     line to the watcher. `certificate_expires` is in seconds since the epoch. `tunnelled`, `clear` and `refused` count
-    streams since the gateway's worker started: in both directions, outbound, and in both. `clear_connections` stand now.
+    streams since the gateway's worker started: in both directions, outbound, and in both. `clear_connections` stand now,
+    and `encrypted_connections` in tunnels; `clear_causes` is what would become of the former, as flushing has it, and
+    `clear_older` how many of them began before the gateway.
     `sent` is payload that left the pod since `sent_since`, in bytes, by kind (see `model.sent.KINDS`). `refused_in_clear`
     counts connections and handshakes that were refused because they were in clear, `udp_refused` packets. `ai` is what is
     told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only.
@@ -71,6 +75,9 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clear: int = 0
     refused: int = 0
     clear_connections: int = 0
+    encrypted_connections: int = 0
+    clear_causes: dict[str, int] = {}
+    clear_older: int = 0
     peers: int = 0
     sent: dict[str, int] = {}
     sent_since: float = 0.0
@@ -107,32 +114,44 @@ class Publisher:
 
     async def run(self) -> None:
         """Write again and again, until cancelled. That it could not be written is no reason to stop leading."""
-        written: Summary | None = None
+        written: tuple[Summary, connections.Connections] | None = None
         while True:
-            summary = await self.summary()
+            found = await self._look()
             size = 0
-            if written is None or _is_news(summary, written):
-                text = msgspec.json.encode(summary).decode()
-                size = len(text)
-                if await self._write(text):
-                    written = summary
+            if written is None or _is_news(found[0], written[0]) or connections.is_news(found[1], written[1]):
+                data = {
+                    KEY: msgspec.json.encode(found[0]).decode(),
+                    connections.KEY: msgspec.json.encode(found[1]).decode(),
+                }
+                size = sum(map(len, data.values()))
+                if await self._write(data):
+                    written = found
             await asyncio.sleep(pause_after(size))
 
     async def summary(self) -> Summary:
         """What there is to tell now, as far as there is room for it."""
-        found = []
+        return (await self._look())[0]
+
+    async def _look(self) -> tuple[Summary, connections.Connections]:
+        found, plans = [], []
         for number, (key, seen) in enumerate(list(self._cluster.pods.store.items())):
             if number % _PODS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # there is more to do than to count
             observation = self._cluster.observe(key)
             if observation is None or observation.pod.uid != seen.metadata.uid:
                 continue
-            summary = pod_summary(seen, observation, self._cluster.memory(key).lines)
-            if summary is not None:
-                found.append(summary)
+            lines = self._cluster.memory(key).lines
+            flushing = self._plan(seen, observation, lines)
+            of_pod = pod_summary(seen, observation, lines, flushing=flushing)
+            if of_pod is not None:
+                found.append(of_pod)
+            if flushing is not None and flushing.verdicts:
+                plans.append(flushing)
+        now = round(time.time(), 3)
+        plans.sort(key=lambda flushing: flushing.pod)
         kept, left_out = within(sorted(found, key=lambda pod: pod.key), LARGEST)
-        return Summary(
-            time=round(time.time(), 3),
+        summary = Summary(
+            time=now,
             leader=self._configuration.name,
             version=__version__,
             image=self._cluster.image,
@@ -141,14 +160,24 @@ class Publisher:
             left_out=left_out,
             strict=self._configuration.strict,
         )
+        return summary, connections.within(plans, connections.LARGEST, time=now)
 
-    async def _write(self, text: str) -> bool:
+    def _plan(
+        self, seen: PodObject, observation: PodObservation, lines: dict[int, ConnectedGateway]
+    ) -> FlushPlan | None:
+        if observation.gateway is None or not observation.gateway.clear_connections:
+            return None
+        peers, services = self._cluster.peers_of(observation), self._cluster.services_of(observation)
+        observed = Observed(now=time.time(), pods=(observation,), peers=peers, services=services)
+        return plan(observation, observed, standing=_standing(seen, lines))
+
+    async def _write(self, data: dict[str, str]) -> bool:
         namespace = self._configuration.namespace
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": CONFIG_MAP, "namespace": namespace},
-            "data": {KEY: text},
+            "data": data,
         }
         try:
             await self._client.patch(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}", body, kind="apply")
@@ -162,7 +191,11 @@ class Publisher:
 
 
 def pod_summary(
-    seen: PodObject, observation: PodObservation, connected: dict[int, ConnectedGateway]
+    seen: PodObject,
+    observation: PodObservation,
+    connected: dict[int, ConnectedGateway],
+    *,
+    flushing: FlushPlan | None = None,
 ) -> PodSummary | None:
     """What is told of a pod; None for one that has, and shall have, no gateway."""
     settings = settings_of(observation)
@@ -175,6 +208,7 @@ def pod_summary(
     report = line.report if line is not None else None
     counters = report.snapshot.counters if report else {}
     applied = line.applied if line is not None else None
+    standing = _standing(seen, connected)
     return PodSummary(
         key=observation.pod.key,
         uid=observation.pod.uid,
@@ -187,7 +221,10 @@ def pod_summary(
         tunnelled=counters.get("streams_outbound", 0) + counters.get("streams_inbound", 0),
         clear=counters.get("clear_outbound", 0),
         refused=counters.get("refused_outbound", 0) + counters.get("denied_inbound", 0),
-        clear_connections=len(report.clear_connections) if report else 0,
+        clear_connections=standing.clear,
+        encrypted_connections=standing.encrypted,
+        clear_causes={str(cause): number for cause, number in flushing.causes.items()} if flushing else {},
+        clear_older=sum(verdict.connection.older for verdict in flushing.verdicts) if flushing else 0,
         peers=len(report.snapshot.peers) if report else 0,
         sent=report.sent.totals if report and report.sent else {},
         sent_since=report.sent.since if report and report.sent else 0.0,
@@ -218,6 +255,15 @@ def _is_news(summary: Summary, written: Summary) -> bool:
     changed = msgspec.structs.replace(summary, time=written.time) != written
     # The next look would be too late.
     return changed or summary.time - written.time > AT_LEAST_EVERY - EVERY
+
+
+def _standing(seen: PodObject, connected: dict[int, ConnectedGateway]) -> Standing:
+    """What stands now, also in gateways that have handed over and run on."""
+    alive = {generation.number for generation in generations(seen) if generation.terminated is None}
+    number = serving(seen, connected) or max(alive & connected.keys(), default=0)
+    if number not in connected:
+        return Standing()
+    return standing_of(connected[number], [connected[other] for other in alive & connected.keys() if other < number])
 
 
 def serving(seen: PodObject, connected: dict[int, ConnectedGateway]) -> int:

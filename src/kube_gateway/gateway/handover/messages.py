@@ -39,14 +39,24 @@ class OfferedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetCount, ...] = ()
 
 
+class SeenConnection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A connection in clear by its kernel cookie: for how many seconds at least it has stood, and whether it is older than
+    the pod's first gateway of those that took over from each other."""
+
+    cookie: int
+    age: float
+    older: bool = False
+
+
 class Offer(_Message, frozen=True):
     """What is handed over.
 
     The descriptors beside it are, in this order: a listener for each of `listeners` (`redirect`, `tls`, `plain`), a map for
     each of `maps` (none where the layouts differ), and for each of `cgroups` the reading end of a pipe that ends with the
     gateway of that cgroup; the first is the sender. `makers` are the cgroups of gateways that may have made listeners: to
-    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers. If there
-    is a `policy`, the file with its text is the last descriptor.
+    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers, `seen`
+    connections in clear, None from a gateway that does not tell. If there is a `policy`, the file with its text is the last
+    descriptor.
     """
 
     listeners: tuple[str, ...]
@@ -54,6 +64,7 @@ class Offer(_Message, frozen=True):
     cgroups: tuple[int, ...]
     makers: tuple[int, ...]
     enrolled: tuple[str, ...] = ()
+    seen: tuple[SeenConnection, ...] | None = None
     policy: OfferedPolicy | None = None
 
 

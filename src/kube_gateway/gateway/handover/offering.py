@@ -44,13 +44,14 @@ _MOST_CGROUPS = 4
 class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     """What can be handed over: listeners and maps by kind and name, peers known as enrolled, and the cgroups of this
     gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`: see `Offer`.
-    `policy` is that for LLM calls, with the descriptor of its text."""
+    `seen` are connections in clear. `policy` is that for LLM calls, with the descriptor of its text."""
 
     listeners: dict[str, tuple[int, ...]]
     maps: dict[str, int]
     cgroups: dict[int, int]
     makers: tuple[int, ...]
     enrolled: tuple[str, ...]
+    seen: tuple[messages.SeenConnection, ...] = ()
     policy: tuple[messages.OfferedPolicy, int] | None = None
 
 
@@ -187,6 +188,7 @@ class Offering:
                 cgroups=tuple(have.cgroups),
                 makers=have.makers,
                 enrolled=have.enrolled,
+                seen=have.seen,
                 policy=policy[0] if policy else None,
             ),
             (*listeners, *maps.values(), *have.cgroups.values(), *((policy[1],) if policy else ())),

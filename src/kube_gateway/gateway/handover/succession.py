@@ -12,7 +12,7 @@ from kube_gateway.gateway.handover.offering import Offering, Possessions
 from kube_gateway.gateway.handover.older import OlderGateways
 
 if TYPE_CHECKING:
-    from kube_gateway.gateway.handover.messages import OfferedPolicy
+    from kube_gateway.gateway.handover.messages import OfferedPolicy, SeenConnection
     from kube_gateway.gateway.handover.own import Own
     from kube_gateway.gateway.handover.taking import Inheritance
 
@@ -25,9 +25,9 @@ _POLL = 0.02
 class Succession:
     """Both parts of a hand-over.
 
-    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled` and `policy` what it
-    has to give. `on_change` is called when `others` has changed, `on_handed_over` when a newer gateway has taken over.
-    `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts as made in.
+    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled`, `seen` and `policy`
+    what it has to give. `on_change` is called when `others` has changed, `on_handed_over` when a newer gateway has taken
+    over. `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts as made in.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class Succession:
         listeners: Callable[[], dict[str, tuple[int, ...]]],
         maps: Callable[[], dict[str, int]],
         enrolled: Callable[[], tuple[str, ...]],
+        seen: Callable[[], tuple[SeenConnection, ...]],
         policy: Callable[[], tuple[OfferedPolicy, int] | None],
         on_change: Callable[[], None],
         on_handed_over: Callable[[], None],
     ) -> None:
         self._own = own
         self._listeners, self._maps, self._enrolled, self._policy = listeners, maps, enrolled, policy
+        self._seen = seen
         self._older = OlderGateways(on_change)
         self._offering = Offering(
             own=own, possessions=self._possessions, on_successor=on_change, on_taken_over=on_handed_over
@@ -100,6 +102,7 @@ class Succession:
             makers=tuple(dict.fromkeys((*self.makers, *cgroups))),
             cgroups=cgroups | dict(zip(self._older.cgroups, self._older.pipes, strict=True)),
             enrolled=self._enrolled(),
+            seen=self._seen(),
             policy=self._policy(),
         )
 

@@ -49,6 +49,7 @@ class Inheritance:
         self.pipes = {cgroup: next(rest) for cgroup in offer.cgroups}
         self.makers = offer.makers
         self.enrolled = offer.enrolled
+        self.seen = offer.seen
         self.policy = (offer.policy, next(rest)) if offer.policy is not None else None
 
     def close_maps(self) -> None:

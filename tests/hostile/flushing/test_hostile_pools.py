@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from flushing.pools import Pool
+from hostile.flushing.pools import Pool
+from hostile.length import amount
 from programs.postgresql import PostgreSQL
 from programs.redis import Redis
 
 pytestmark = pytest.mark.root
 
-SESSIONS = 12
+SESSIONS = amount(full=40, short=12)
+
+WHOLE = "A pool that is flushed is made anew session by session, no answer is lost, and then all of it is encrypted"
+CHOSEN = "Connections that are busy or opted out are not ended"
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def ended_at_once(pods):
     return [int(number) for number in re.findall(r"ending (\d+) connections of \S+ that are in clear", log)]
 
 
-def test_a_pool_of_postgresql_is_encrypted_to_the_last_and_no_answer_is_lost(directory, instance):
+def test_a_pool_of_postgresql_is_encrypted_to_the_last_and_no_answer_is_lost(directory, instance, figures):
     program = PostgreSQL(instance, directory)
     program.start()
     with Pool(instance, "client", "postgresql_pool.py", program.server, SESSIONS) as pool:
@@ -90,7 +94,7 @@ def test_a_pool_of_postgresql_is_encrypted_to_the_last_and_no_answer_is_lost(dir
         instance.annotate("client", netflush="true")
         instance.annotate("server", netflush="true")
         eventually(
-            "not all are encrypted", lambda: dry_run(instance, "client")["standing"]["percent"] == 100, within=60
+            "not all are encrypted", lambda: dry_run(instance, "client")["standing"]["percent"] == 100, within=90
         )
         took = time.monotonic() - begun
         time.sleep(2.5)
@@ -99,11 +103,14 @@ def test_a_pool_of_postgresql_is_encrypted_to_the_last_and_no_answer_is_lost(dir
         assert said["wrong"] == 0
         assert dry_run(instance, "client")["standing"] == {"encrypted": SESSIONS, "clear": 0, "percent": 100}
         assert dry_run(instance, "server")["connections"] == []
-        assert ended_at_once(instance) == [1] * SESSIONS, "of twelve, one at a time"
-        assert took >= SESSIONS - 2, "the pool was cut too fast"
+        at_once = ended_at_once(instance)
+        assert sum(at_once) == SESSIONS
+        assert max(at_once) == max(SESSIONS // 10, 1)
+        assert took >= plan["seconds"] - 2, "the pool was cut too fast"
+        figures(WHOLE, sessions=SESSIONS, answers=said["answers"], wrong=0, seconds=round(took, 1), in_clear=0)
 
 
-def test_of_a_pool_of_redis_only_what_is_idle_and_not_opted_out_is_ended(directory, instance):
+def test_of_a_pool_of_redis_only_what_is_idle_and_not_opted_out_is_ended(directory, instance, figures):
     program = Redis(instance, directory)
     program.start()
     with Pool(instance, "client", "redis_pool.py", program.server, 3, 2) as pool:
@@ -127,3 +134,4 @@ def test_of_a_pool_of_redis_only_what_is_idle_and_not_opted_out_is_ended(directo
         instance.annotate("client", netflush="true")
         eventually("the busy ones stand", lambda: dry_run(instance, "client")["standing"]["percent"] == 100)
         assert pool.fresh() == {"broken": {"idle": 3, "busy": 2}}
+        figures(CHOSEN, connections=5, ended_while_busy_or_opted_out=0)
