@@ -1,4 +1,4 @@
-//! Which kernel this is.
+//! Which kernel this is, and what it lets us have.
 
 use crate::error::{Context, Result};
 
@@ -6,6 +6,14 @@ use crate::error::{Context, Result};
 pub fn version() -> Result<(u32, u32)> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's version")?;
     Ok(parse(&release))
+}
+
+/// How many descriptors this process may have; `None` where the kernel does not say.
+pub fn descriptor_limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live structure.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result == 0 { usize::try_from(limit.rlim_cur).ok() } else { None }
 }
 
 fn parse(release: &str) -> (u32, u32) {

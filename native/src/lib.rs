@@ -5,6 +5,8 @@ pub mod cgroups;
 pub mod error;
 pub mod flow;
 pub mod hooks;
+#[cfg(test)]
+pub(crate) mod hostile;
 pub mod intercept;
 pub mod kernel;
 pub mod keys;

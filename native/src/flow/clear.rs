@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 use super::application::Socket;
 use crate::tunnel::buffers::{Buffer, SIZE};
 
-#[derive(Default)]
 struct Direction {
     buffer: Buffer,
     ended: bool,
@@ -33,7 +32,8 @@ impl Direction {
 
 /// Relays until both directions have ended; an error on either side resets the other.
 pub async fn relay<A: Socket>(application: &mut A, remote: &mut TcpStream) -> io::Result<()> {
-    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let direction = || Direction { buffer: Buffer::frugal(), ended: false };
+    let (mut up, mut down) = (direction(), direction());
     let result = std::future::poll_fn(|cx| {
         let up = up.poll(application, remote, cx)?;
         let down = down.poll(remote, application, cx)?;

@@ -23,13 +23,15 @@ use super::services::{Answer, Services};
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
 use crate::intercept::Interception;
+use crate::kernel::descriptor_limit;
 use crate::log;
 use crate::tunnel::session::Session;
 use crate::tunnel::tls::{Identity, TlsSession};
 
 /// Application connections at once, both directions. Beyond, new ones are reset and counted: memory stays bounded.
 const MOST_STREAMS: usize = 20_000;
-/// Accepted sessions at once, those that wait for a stream too; of one peer, so many that others have room.
+/// Accepted sessions at once, those that wait for a stream too; of one peer, so many that others have room. Fewer where
+/// there are not enough descriptors: a part of those stays for everything else.
 const MOST_SESSIONS: usize = 24_000;
 const MOST_SESSIONS_OF_ONE: usize = 16_000;
 const STAMP_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +99,12 @@ struct Snapshot {
     peers: Vec<PeerReport>,
 }
 
+/// Places for accepted sessions, as many as descriptors allow.
+fn sessions() -> Places {
+    let descriptors = descriptor_limit().unwrap_or(usize::MAX);
+    Places::new(MOST_SESSIONS.min(descriptors / 5 * 3), MOST_SESSIONS_OF_ONE.min(descriptors / 5 * 2))
+}
+
 impl Gateway {
     /// The receiver gets what the watcher shall be asked.
     pub fn new(addresses: Vec<IpAddr>, maps: SocketMaps) -> (Arc<Self>, mpsc::Receiver<Query>) {
@@ -115,7 +123,7 @@ impl Gateway {
             streams: Semaphore::new(MOST_STREAMS),
             handshakes: Handshakes::default(),
             dialling: Dialling::default(),
-            sessions: Places::new(MOST_SESSIONS, MOST_SESSIONS_OF_ONE),
+            sessions: sessions(),
             draining: watch::Sender::new(false),
             next_connection: AtomicU64::new(1),
             mode: AtomicU8::new(Mode::Permissive as u8),

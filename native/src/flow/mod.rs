@@ -17,3 +17,6 @@ pub mod relay;
 pub mod services;
 pub mod sockets;
 pub mod tunnels;
+
+#[cfg(test)]
+mod hostile_tests;

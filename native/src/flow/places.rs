@@ -74,6 +74,7 @@ mod tests {
         taken.pop();
         assert!(places.take(ONE).is_some());
         drop((taken, other));
-        assert_eq!((places.taken().total, places.taken().sources.len()), (0, 0));
+        let left = places.taken();
+        assert_eq!((left.total, left.sources.len()), (0, 0));
     }
 }

@@ -59,7 +59,7 @@ pub async fn relay<A: Socket, T: Transport>(
         session,
         counters,
         up: Up::Open,
-        up_buffer: Buffer::default(),
+        up_buffer: Buffer::frugal(),
         unflushed: false,
         down_ended: false,
         down_payload: 0,

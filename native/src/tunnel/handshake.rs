@@ -16,8 +16,11 @@ use super::records::{KeySchedule, Records};
 use super::tls::HandshakeError;
 
 /// A handshake is a few kilobytes; a peer that sends more without ending it is no peer.
-const LONGEST: usize = 128 * 1024;
+const LONGEST: usize = 64 * 1024;
 const READ: usize = 16 * 1024;
+/// RFC 8446, 5.1 and 5.2: a record's types, and how long it may be.
+const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
+const LONGEST_RECORD: usize = 16 * 1024 + 256;
 
 /// What was agreed on.
 pub struct Agreed {
@@ -165,8 +168,13 @@ async fn say_why<S: Side>(side: &mut S, stream: &mut TcpStream, incoming: &mut [
 /// Reads until another whole record is there and returns the end of the last one that may be shown.
 async fn next_record(stream: &mut TcpStream, incoming: &mut Vec<u8>, shown: usize) -> io::Result<usize> {
     loop {
-        if let Some(&[_, _, _, high, low]) = incoming[shown..].first_chunk::<5>() {
-            let end = shown + 5 + usize::from(u16::from_be_bytes([high, low]));
+        if let Some(&[kind, _, _, high, low]) = incoming[shown..].first_chunk::<5>() {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            if !TYPES.contains(&kind) || length > LONGEST_RECORD {
+                // No record: rustls says what is wrong with it, and more of it is not waited for.
+                return Ok(incoming.len());
+            }
+            let end = shown + 5 + length;
             if end <= incoming.len() {
                 return Ok(end);
             }
@@ -174,7 +182,9 @@ async fn next_record(stream: &mut TcpStream, incoming: &mut Vec<u8>, shown: usiz
         if incoming.len() > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an endless handshake"));
         }
-        incoming.reserve(READ);
+        if incoming.capacity() == incoming.len() {
+            incoming.reserve_exact(READ);
+        }
         if stream.read_buf(incoming).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -8,3 +8,6 @@ pub mod session;
 pub mod tls;
 pub mod transport;
 pub mod wire;
+
+#[cfg(test)]
+mod hostile_tests;

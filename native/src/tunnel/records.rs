@@ -113,7 +113,7 @@ fn invalid(what: &str) -> io::Error {
 impl Records {
     /// `ahead` is ciphertext that was read together with the end of the handshake.
     pub fn new(stream: TcpStream, secrets: ExtractedSecrets, schedule: KeySchedule, ahead: &[u8]) -> io::Result<Self> {
-        let mut ciphertext = Buffer::default();
+        let mut ciphertext = Buffer::frugal();
         if ahead.len() > SIZE {
             return Err(invalid("too much data before the end of the handshake"));
         }
@@ -125,7 +125,7 @@ impl Records {
             send: Direction::new(secrets.tx)?,
             rekey_after: REKEY_AFTER,
             ciphertext,
-            sealed: Buffer::default(),
+            sealed: Buffer::frugal(),
             ended: false,
         })
     }
@@ -275,7 +275,8 @@ impl AsyncWrite for Records {
             this.rekey()?;
         }
         let (mut taken, mut end) = (0, this.sealed.bytes().len());
-        while taken < bytes.len() && SIZE - end >= SEALED {
+        let room = this.sealed.memory().len();
+        while taken < bytes.len() && room - end >= SEALED {
             let piece = &bytes[taken..bytes.len().min(taken + PLAINTEXT)];
             end += this.send.seal(APPLICATION_DATA, piece, &mut this.sealed.memory()[end..])?;
             taken += piece.len();
@@ -300,4 +301,4 @@ impl AsyncWrite for Records {
 
 #[cfg(test)]
 #[path = "records_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -12,12 +12,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::*;
 use crate::tunnel::tls::Identity;
 
-const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
-fn name() -> ServerName<'static> {
+pub(crate) const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) fn name() -> ServerName<'static> {
     ServerName::IpAddress(LOOPBACK.into())
 }
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let issuer = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
@@ -29,14 +29,14 @@ fn identity() -> Identity {
     Identity::new(1, &chain, &key.serialize_pem(), &issuer.pem(), "test").unwrap()
 }
 
-async fn sockets() -> (TcpStream, TcpStream) {
+pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap().0)
 }
 
 /// Ours as the client or as the server, rustls at the other end.
-async fn pair(ours_is_client: bool) -> (Records, TlsStream<TcpStream>) {
+pub(crate) async fn pair(ours_is_client: bool) -> (Records, TlsStream<TcpStream>) {
     let identity = identity();
     let (client, server) = sockets().await;
     if ours_is_client {

@@ -41,7 +41,7 @@ pub struct Session<T> {
 
 impl<T: Transport> Session<T> {
     pub fn new(transport: T, peer: Option<Arc<PeerIdentity>>) -> Self {
-        Self { transport, input: Buffer::default(), decoder: Decoder::default(), peer }
+        Self { transport, input: Buffer::frugal(), decoder: Decoder::default(), peer }
     }
 
     /// Sends a whole frame now.

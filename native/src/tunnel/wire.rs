@@ -272,4 +272,4 @@ fn parse_address(input: &[u8]) -> Option<Result<(SocketAddr, &[u8]), WireError>>
 
 #[cfg(test)]
 #[path = "wire_tests.rs"]
-mod tests;
+pub(crate) mod tests;

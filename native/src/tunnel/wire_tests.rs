@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Owned {
+pub(crate) enum Owned {
     Open(Open),
     Status(u8),
     Data(Vec<u8>),
@@ -11,7 +11,7 @@ enum Owned {
     GoAway,
 }
 
-fn encode(frame: &Owned) -> Vec<u8> {
+pub(crate) fn encode(frame: &Owned) -> Vec<u8> {
     match frame {
         Owned::Open(value) => open(value),
         Owned::Status(code) => status(Status::from_code(*code).unwrap()).to_vec(),
@@ -64,7 +64,7 @@ prop_compose! {
     }
 }
 
-fn any_frame() -> impl Strategy<Value = Owned> {
+pub(crate) fn any_frame() -> impl Strategy<Value = Owned> {
     prop_oneof![
         any_open().prop_map(Owned::Open),
         (0_u8..=5).prop_map(Owned::Status),
