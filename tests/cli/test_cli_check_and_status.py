@@ -267,7 +267,7 @@ shop       api      strict      100% of 12.3 MB  12.3 MB  0 B     0 B    0 B   0
 shop       cache-0  permissive  -                -        -       -      -     -      -        -
 shop       web      permissive  99% of 1.0 MB    999 B    1.0 MB  512 B  80 B  0 B    0        0
 3 pods: 2 encrypting, 1 problem; 98% of 200 connections encrypted; 99% of 13.3 MB sent encrypted, plain 512 B, udp 80 B \
-in clear; 0 stand in clear
+in clear
 """
 
 
