@@ -88,14 +88,13 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 	bool ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	__u32 at, ports, word, head = 0;
 
+	// All of it, also for packets that cannot be read: clang may look at it before it looks at the result.
+	*packet = (struct packet){.protocol = IPPROTO_UNREADABLE};
 	if (!ipv4 && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return false;
 	at = ipv4 ? skip_ipv4(skb, packet) : skip_ipv6(skb, packet);
 	if (!at)
 		return false;
-	packet->source_port = 0;
-	packet->destination_port = 0;
-	packet->tcp_flags = 0;
 	if (packet->protocol == IPPROTO_TCP) {
 		word = bpf_ntohl(word_at(skb, at + 12));
 		head = (word >> 28) * 4;

@@ -58,6 +58,7 @@ ORDERS = {
     "in and out again": [("left", "true"), ("right", "true"), ("right", None), ("right", "true"), ("left", None)],
     "leaving while the other stays": [("left", "true"), ("right", "true"), ("left", None), ("left", "true")],
     "strict last": [("left", "true"), ("right", "true"), ("right", "strict"), ("left", "strict"), ("left", "true")],
+    "strict at once": [("right", "true"), ("left", "strict")],
     "encryption off and on": [("left", "true"), ("right", "true"), ("right", "false"), ("left", "false")],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -119,3 +120,16 @@ def test_sockets_do_not_block_and_are_not_inherited(listeners):
     for listener in listeners.open("tls"):
         assert not listener.getblocking()
         assert not listener.get_inheritable()
+
+
+async def test_it_takes_a_moment_until_peers_know(listeners):
+    """As long as one that was refused just before remembers it."""
+    began = time.monotonic()
+    await listeners.known("tls")
+    assert time.monotonic() - began < 0.1
+    listeners.open("tls")
+    await listeners.known("tls")
+    assert 0.25 < time.monotonic() - began < 1
+    began = time.monotonic()
+    await listeners.known("tls")
+    assert time.monotonic() - began < 0.1

@@ -39,7 +39,7 @@ def _customised(instance, directory, text):
     """Run the manager, and so the gateways, with a Python that does this first."""
     (directory / "sitecustomize.py").write_text(text)
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(directory)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(directory), before)))
     try:
         instance.kill_manager()
         # The life of certificates stays what it was.

@@ -52,3 +52,17 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+
+# Tries as fast as it can until it is told to stop, and says what came of it.
+HAMMER = """
+import collections, json, select, socket, sys
+seen = collections.Counter()
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    s = socket.socket(); s.settimeout(2)
+    try:
+        s.connect((sys.argv[1], int(sys.argv[2]))); seen["connected"] += 1
+    except OSError as error: seen[type(error).__name__] += 1
+    s.close()
+print(json.dumps(seen), flush=True)
+"""

@@ -109,6 +109,63 @@ def test_a_pod_without_a_service_account_has_the_default_one():
     assert pod_of(seen(body), inherited={}).service_account == "default"
 
 
+PROBED = [
+    {
+        "name": "app",
+        "image": "app:1",
+        "ports": [{"name": "web", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9}],
+        "livenessProbe": {"httpGet": {"path": "/", "port": 8081, "scheme": "HTTP"}, "periodSeconds": 10},
+        "readinessProbe": {"httpGet": {"port": "web"}, "timeoutSeconds": 1},
+        "startupProbe": {"tcpSocket": {"port": 8082}},
+        "lifecycle": {"postStart": {"httpGet": {"port": 8083}}, "preStop": {"tcpSocket": {"port": "web"}}},
+    },
+    {
+        "name": "beside",
+        "image": "b:1",
+        "ports": None,
+        "livenessProbe": {"grpc": {"port": 8084, "service": None}},
+        "readinessProbe": {"exec": {"command": ["true"]}},
+        "startupProbe": {"httpGet": {"port": 8085, "host": "elsewhere.example"}},
+        "lifecycle": None,
+    },
+    # The name is one of another container.
+    {
+        "name": "c",
+        "image": "c:1",
+        "readinessProbe": {"httpGet": {"port": "web"}},
+        "lifecycle": {"preStop": {"exec": {}}},
+    },
+]
+
+
+def test_what_a_kubelet_connects_to():
+    body = pod_body()
+    body["spec"]["containers"] = PROBED
+    body["spec"]["initContainers"] = [
+        {"name": "proxy", "restartPolicy": "Always", "startupProbe": {"httpGet": {"port": 15021}}}
+    ]
+    assert pod_of(seen(body), inherited={}).probe_ports == (8080, 8081, 8082, 8083, 8084, 15021)
+    assert pod_of(seen(pod_body()), inherited={}).probe_ports == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "sources"),
+    [
+        ({}, ()),
+        ({"hostIP": "192.0.2.1"}, ("192.0.2.1",)),
+        ({"hostIP": "192.0.2.1", "hostIPs": None}, ("192.0.2.1",)),
+        (
+            {"hostIP": "192.0.2.1", "hostIPs": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}]},
+            ("192.0.2.1", "2001:db8::1"),
+        ),
+    ],
+)
+def test_where_a_kubelet_connects_from(status, sources):
+    body = pod_body()
+    body["status"] |= status
+    assert pod_of(seen(body), inherited={}).probe_sources == sources
+
+
 def test_times():
     assert seconds(None) == seconds("") == 0.0
     assert seconds("1970-01-01T00:01:00Z") == 60.0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
+import time
 from collections.abc import Iterable, Mapping
 
 from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, RESERVED_PORTS, TLS_TUNNEL_PORT
 
 _BACKLOG = 4096
+_KNOWN_AFTER = 0.3
+"""Seconds; a peer that was refused remembers that for 0.25 and speaks in clear meanwhile (native/src/flow/peers.rs)."""
+
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _TUNNEL_PORT = {"tls": TLS_TUNNEL_PORT, "plain": PLAIN_TUNNEL_PORT}
 
@@ -23,6 +28,7 @@ class Listeners:
     ) -> None:
         self._addresses = tuple(addresses)
         self._open: dict[str, tuple[socket.socket, ...]] = dict(inherited or {})
+        self._opened: dict[str, float] = {}
 
     def open(self, kind: str) -> tuple[socket.socket, ...]:
         """Return the listeners of `kind`, opening them if need be: all of them or none.
@@ -39,11 +45,18 @@ class Listeners:
                     listener.close()
                 raise
             self._open[kind] = tuple(opened)
+            self._opened[kind] = time.monotonic()
         return self._open[kind]
 
     def get(self, kind: str) -> tuple[socket.socket, ...]:
         """The open listeners of `kind`, perhaps none."""
         return self._open.get(kind, ())
+
+    async def known(self, kind: str) -> None:
+        """Wait until no peer takes these ports for closed any more. Those of an earlier gateway were open before."""
+        opened = self._opened.get(kind)
+        if opened is not None:
+            await asyncio.sleep(opened + _KNOWN_AFTER - time.monotonic())
 
     def descriptors(self) -> dict[str, tuple[int, ...]]:
         """All open listeners by kind."""

@@ -311,6 +311,12 @@ class Supervisor:
         milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
         """
         await self._calls.decided()
+        if (
+            self._listeners is not None
+            and self._settings is not None
+            and self._settings.settings.encryption == "strict"
+        ):
+            await self._listeners.known("tls")
         self._hooks.guard()
         if self._held_back:
             await self._succession.confirm()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hooks import programs
 from kube_gateway._native import has_hooks
 from kube_gateway.identity.authority import create_authority
 from kube_gateway.observe.capture import Capture
@@ -162,10 +163,24 @@ def test_from_pod_to_pod_it_is_encrypted(pods, gateways, tmp_path, family):
     tunnelled(pods, tmp_path, family=family)
 
 
+def knock(pods, *, family: int = IPV4) -> str:
+    """What comes of a connection in clear to `a`, the strict one."""
+    order = (sys.executable, "-c", programs.CONNECT, pods["a"].pod.addresses[family], str(PORT), "5")
+    line = ["nsenter", f"--net={pods['b'].network}", "--", *order]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.split()[0]
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_nobody_gets_into_a_strict_pod_in_clear(pods, gateways, family):
+    assert knock(pods, family=family) == "ConnectionRefusedError"
+    assert f"refused {pods['b'].pod.addresses[family]} to port {PORT} in clear" in gateways["a"].log
+
+
 def test_the_hooks_of_a_dead_gateway_are_replaced(pods, gateways, tmp_path):
     assert gateways["a"].signal("KILL") == 137
     assert pods["a"].hooks() == HOOKS
     assert "ConnectionRefusedError" in pods["a"].talk(pods["b"])
+    assert knock(pods) == knock(pods, family=IPV6) == "TimeoutError"
     pods["a"].ready_gateway("strict", shared=True)
     assert pods["a"].hooks() == HOOKS
     tunnelled(pods, tmp_path)
