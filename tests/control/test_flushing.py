@@ -19,7 +19,8 @@ from kube_gateway.model.flow import GatewaySnapshot
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import Backend, ServiceBackends
 
-POD = Pod(name="web", uid="1", addresses=(OWN,))
+NODE = "192.0.2.7"
+POD = Pod(name="web", uid="1", addresses=(OWN,), probe_sources=(NODE,), probe_ports=(8080,))
 ENCRYPTS = "encrypt=true netflush=true"
 STRICT = "encrypt=strict netflush=true"
 INBOUND = {"own_port": 9000, "port": 40001}
@@ -51,6 +52,8 @@ JUDGED = {
     ),
     "of a strict pod, whose peer is not ready": (STRICT, "starts", {}, "stays", "peer-not-ready"),
     "to a strict pod, by one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, INBOUND, "stays", "exempt"),
+    "a probe of a strict pod": (STRICT, None, {**INBOUND, "remote": NODE, "own_port": 8080}, "stays", "exempt"),
+    "of a strict pod's node, to a port that is not probed": (STRICT, None, {**INBOUND, "remote": NODE}, "ends", "strict"),
     "of a strict pod, to one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, {}, "ends", "strict"),
     "excluded by a strict pod": (f"{STRICT} exclude-cidrs=10.0.0.0/28", None, {}, "stays", "not-captured"),
     "dialled by a strict endpoint": (f"{STRICT} endpoint=true", None, {}, "stays", "not-captured"),

@@ -151,11 +151,11 @@ def _considered(connection: ClearConnection, *, pod: Pod, settings: Settings, pe
         return True, "comes-back-inspected"
     if settings.encryption != "strict" or clear not in {"peer-not-enrolled", "peer-does-not-capture"}:
         return False, clear
-    allowed = _allowed_in_strict(connection, settings=settings)
+    allowed = _allowed_in_strict(connection, pod=pod, settings=settings)
     return (True, "strict") if allowed is None else (False, allowed)
 
 
-def _allowed_in_strict(connection: ClearConnection, *, settings: Settings) -> Cause | None:
+def _allowed_in_strict(connection: ClearConnection, *, pod: Pod, settings: Settings) -> Cause | None:
     """Why a strict pod would have it in clear again; None: it would not.
 
     Where the ports do not tell who dialled, neither direction may be allowed.
@@ -167,6 +167,8 @@ def _allowed_in_strict(connection: ClearConnection, *, settings: Settings) -> Ca
         return "not-captured"
     exempt = _within(connection.remote_address, settings.exempt_sources)
     exempt = exempt or connection.local_port == settings.metrics_port
+    # Of its node's connections only those of the kubelet to ports that it probes.
+    exempt = exempt or (connection.remote_address in pod.probe_sources and connection.local_port in pod.probe_ports)
     return "exempt" if accepted and exempt else None
 
 
