@@ -268,11 +268,20 @@ shop       cache-0  permissive  -                -        -       -      -     -
 shop       web      permissive  99% of 1.0 MB    999 B    1.0 MB  512 B  80 B  0 B    0        0
 3 pods: 2 encrypting, 1 problem; 98% of 200 connections encrypted; 99% of 13.3 MB sent encrypted, plain 512 B, udp 80 B \
 in clear
+2 of 3 connections that stand are encrypted (66%)
 """
 
 
 def test_what_has_left_pods(capsys):
-    api = said(tunnelled=100, clear=0, sent={"tunnel": 12_345_678}, refused_in_clear=7, udp_refused=2)
+    api = said(
+        tunnelled=100,
+        clear=0,
+        encrypted_connections=2,
+        clear_connections=1,
+        sent={"tunnel": 12_345_678},
+        refused_in_clear=7,
+        udp_refused=2,
+    )
     web = said(sent={"tunnel": 999, "tls": 999_950, "plain": 512, "udp": 80, "other": 0})
     pods = (pod("api", mode="strict", said=api), refused("cache-0"), pod("web", said=web))
     assert show(Enrolled(pods=pods, summary=SUMMARY), single=False, output="bytes", now=NOW) == 0

@@ -16,9 +16,14 @@ from kube_gateway.control.messages import Report
 from kube_gateway.control.observed import Ended, Observed
 from kube_gateway.control.pace import Allowance, ends_of
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import Backend, ServiceBackends
 
+NODE = "192.0.2.7"
+POD = Pod(name="web", uid="1", addresses=(OWN,), probe_sources=(NODE,), probe_ports=(8080,))
 ENCRYPTS = "encrypt=true netflush=true"
+STRICT = "encrypt=strict netflush=true"
+INBOUND = {"own_port": 9000, "port": 40001}
 JUDGED = {
     "made anew it is encrypted": (ENCRYPTS, "encrypt=true", {}, "ends", "comes-back-encrypted"),
     "without netflush it is told what netflush=true would do": (
@@ -40,6 +45,20 @@ JUDGED = {
     "excluded by the peer that dialled": (
         ENCRYPTS, "encrypt=true exclude-ports=9000", {"own_port": 9000, "port": 40001}, "stays", "peer-does-not-capture",
     ),
+    "of a strict pod, which speaks to nobody else": (STRICT, None, {}, "ends", "strict"),
+    "to a strict pod, by one who is not enrolled": (STRICT, None, INBOUND, "ends", "strict"),
+    "to a strict pod, by one who would not encrypt it": (
+        STRICT, "encrypt=true exclude-ports=9000", INBOUND, "ends", "strict",
+    ),
+    "of a strict pod, whose peer is not ready": (STRICT, "starts", {}, "stays", "peer-not-ready"),
+    "to a strict pod, by one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, INBOUND, "stays", "exempt"),
+    "a probe of a strict pod": (STRICT, None, {**INBOUND, "remote": NODE, "own_port": 8080}, "stays", "exempt"),
+    "of a strict pod's node, to a port that is not probed": (STRICT, None, {**INBOUND, "remote": NODE}, "ends", "strict"),
+    "of a strict pod, to one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, {}, "ends", "strict"),
+    "excluded by a strict pod": (f"{STRICT} exclude-cidrs=10.0.0.0/28", None, {}, "stays", "not-captured"),
+    "dialled by a strict endpoint": (f"{STRICT} endpoint=true", None, {}, "stays", "not-captured"),
+    "to a strict endpoint": (f"{STRICT} endpoint=true", None, INBOUND, "ends", "strict"),
+    "busy, of a strict pod": (f"{STRICT} netflush=idle", None, {"idle": 1.0}, "waits", "busy"),
     "for its LLM calls": ("ai=true netflush=true", None, {"port": 443}, "ends", "comes-back-inspected"),
     "relayed, so its LLM calls are looked into": (
         "ai=true netflush=true", None, {"relayed": True}, "stays", "encryption-off",
@@ -53,7 +72,7 @@ def test_each_connection_is_judged(case):
     other = None
     if peer is not None:
         other = Peer(settings=settings("encrypt=true" if peer == "starts" else peer), ready=peer != "starts")
-    found = judge(connection(**fields), addresses=(OWN,), settings=settings(own), peer=other)
+    found = judge(connection(**fields), pod=POD, settings=settings(own), peer=other)
     assert (found.fate, found.cause) == (fate, cause)
 
 
@@ -82,7 +101,7 @@ def behind(**peers):
 )
 def test_a_connection_to_a_service_ends_if_all_behind_it_encrypt(peers, fate, cause):
     to_service = connection(remote="10.96.0.1", port=80)
-    found = judge(to_service, addresses=(OWN,), settings=settings(ENCRYPTS), peer=behind(**peers))
+    found = judge(to_service, pod=POD, settings=settings(ENCRYPTS), peer=behind(**peers))
     assert (found.fate, found.cause) == (fate, cause)
 
 

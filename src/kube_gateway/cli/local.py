@@ -176,7 +176,7 @@ def pods(ctx: click.Context, output: str) -> None:
             pod.gateway,
             pod.encryption,
             _policy_name(pod),
-            str(len(pod.report.clear_connections)) if pod.report else "-",
+            str(pod.standing.clear) if pod.report else "-",
             duration(time.time() - pod.created),
         )
         for pod in found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from kube_gateway.control.flush_plan import FlushPlan
     from kube_gateway.local.api import PodView
     from kube_gateway.model.sent import SentReport
 
@@ -23,6 +24,7 @@ _HEADINGS = (
     "OTHER",
     "REFUSED",
     "UDP REFUSED",
+    "NOW",
     "CLEAR",
 )
 _OF_ONE = ("TO", "KIND", "BYTES", "PACKETS")
@@ -38,7 +40,8 @@ def status(ctx: click.Context, name: str, output: str) -> None:
 
     SENT is the share of the bytes that nobody on the wire could read; then bytes in tunnels, as TLS of the pod's own,
     as other TCP (PLAIN), by UDP, by anything else. REFUSED is what was not let through because it was in clear:
-    connections, and packets of UDP. CLEAR is how many connections stand in clear.
+    connections, and packets of UDP. NOW is the share of the connections that stand that is encrypted, CLEAR how many of
+    them are not.
     """
     from kube_gateway.cli.output import print_json, print_table
     from kube_gateway.local.client import LocalClient
@@ -52,9 +55,13 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     sent = _sent(pods[0]) if name else None
     if sent is not None:
         _show_peers(sent)
+    plan = client.plan_flush(name) if name else None
+    if plan is not None:
+        _show_standing(plan)
 
 
 def _row(pod: PodView) -> tuple[str, ...]:
+    from kube_gateway.cli import standing
     from kube_gateway.cli.sent import share_encrypted, size
     from kube_gateway.model.sent import KINDS
 
@@ -68,7 +75,8 @@ def _row(pod: PodView) -> tuple[str, ...]:
         *(size(sent.totals.get(kind, 0)) if sent is not None else "-" for kind in KINDS),
         str(refused) if pod.report is not None else "-",
         str(packets) if pod.report is not None else "-",
-        str(len(pod.report.clear_connections)) if pod.report is not None else "-",
+        standing.share(pod.standing),
+        str(pod.standing.clear) if pod.report is not None else "-",
     )
 
 
@@ -82,6 +90,14 @@ def _show_peers(sent: SentReport) -> None:
     )
     if len(sent.peers) > _MOST_SHOWN:
         click.echo(f"and to {len(sent.peers) - _MOST_SHOWN} more; --output json has them")
+
+
+def _show_standing(plan: FlushPlan) -> None:
+    from kube_gateway.cli.standing import reasons, spelled
+
+    click.echo(f"\n{spelled(plan.standing)}")
+    for line in reasons(plan.causes, older=sum(verdict.connection.older for verdict in plan.verdicts)):
+        click.echo(line)
 
 
 def _sent(pod: PodView) -> SentReport | None:
@@ -104,5 +120,6 @@ def _whole(pod: PodView) -> dict[str, object]:
         "sent": _sent(pod),
         "refused_in_clear": refused,
         "udp_refused": packets,
-        "clear_connections": len(pod.report.clear_connections) if pod.report is not None else None,
+        "clear_connections": pod.standing.clear if pod.report is not None else None,
+        "encrypted_connections": pod.standing.encrypted if pod.report is not None else None,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kube_gateway.control.flush_plan import Standing
+    from kube_gateway.control.flushing import Cause
 
 
 def share(standing: Standing) -> str:
@@ -23,7 +24,7 @@ def spelled(standing: Standing) -> str:
     return f"{standing.encrypted} of {total} connections that stand are encrypted ({standing.percent}%)"
 
 
-def reasons(causes: Mapping[str, int], *, older: int) -> list[str]:
+def reasons(causes: Mapping[Cause, int] | Mapping[str, int], *, older: int) -> list[str]:
     """Why some stand in clear, a line each; `causes` are those of flushing, `older` began before their gateway."""
     from kube_gateway.control.flushing import CAUSES
 

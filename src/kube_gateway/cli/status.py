@@ -90,7 +90,7 @@ def show(enrolled: Enrolled, *, single: bool, output: str, now: float) -> int:
     _warn(enrolled, pods, now=now)
     if output != "json" and not single:
         click.echo(_totals(pods))
-    if output == "table":
+    if output != "json":
         _say_what_stands(pods)
     return 1 if single and any(pod.state != "encrypting" for pod in pods) else 0
 

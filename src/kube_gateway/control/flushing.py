@@ -7,7 +7,7 @@ back the way it was. What may be ended has its turn (`pace`).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from kube_gateway.control.actions import Flush
 from kube_gateway.control.observed import PodObservation
 from kube_gateway.control.pace import Allowance
 from kube_gateway.model.flow import ClearConnection
+from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import ServiceBackends
 from kube_gateway.model.settings import Settings
 
@@ -31,9 +32,11 @@ Fate = Literal["ends", "waits", "stays"]
 Cause = Literal[
     "comes-back-encrypted",
     "comes-back-inspected",
+    "strict",
     "busy",
     "opted-out",
     "not-own",
+    "exempt",
     "encryption-off",
     "peer-not-enrolled",
     "peer-not-ready",
@@ -44,9 +47,11 @@ Cause = Literal[
 CAUSES: dict[Cause, str] = {
     "comes-back-encrypted": "made anew it is encrypted",
     "comes-back-inspected": "made anew its LLM calls pass the policy",
+    "strict": "this pod is strict: it comes back encrypted or not at all",
     "busy": f"carries data; ends after {IDLE_AFTER:g} s without",
     "opted-out": "netflush-exclude-ports has its port, here or at the peer",
     "not-own": "it is not from or to the pod's own address",
+    "exempt": "its source may reach this strict pod in clear",
     "encryption-off": "this pod's gateway does not encrypt",
     "peer-not-enrolled": "the peer does not encrypt",
     "peer-not-ready": "the peer shall encrypt, and its gateway is not ready yet",
@@ -97,28 +102,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause
 
 
-def judge(connection: ClearConnection, *, addresses: Collection[str], settings: Settings, peer: Peer | None) -> Verdict:
-    """What becomes of a connection of the pod with these addresses and settings; without a flush as with `netflush=true`.
+def judge(connection: ClearConnection, *, pod: Pod, settings: Settings, peer: Peer | None) -> Verdict:
+    """What becomes of a connection of a pod that has these settings; without a flush as with `netflush=true`.
 
     `peer` is who has the address at its other end, None for one that does not encrypt.
     """
-    cause = _keeps(connection, addresses=addresses, settings=settings, peer=peer)
-    if cause is not None:
+    ends, cause = _considered(connection, pod=pod, settings=settings, peer=peer)
+    if not ends:
         return Verdict(connection=connection, fate="stays", cause=cause)
     if settings.flush == "idle" and connection.idle < IDLE_AFTER:
         return Verdict(connection=connection, fate="waits", cause="busy")
-    encrypted = _keeps_clear(connection, settings=settings, peer=peer) is None
-    return Verdict(
-        connection=connection, fate="ends", cause="comes-back-encrypted" if encrypted else "comes-back-inspected"
-    )
+    return Verdict(connection=connection, fate="ends", cause=cause)
 
 
 def judge_all(pod: PodObservation, settings: Settings, peers: Peers) -> tuple[Verdict, ...]:
     """What becomes of each of a pod's connections that its gateway has reported."""
     reported = pod.gateway.clear_connections if pod.gateway is not None else ()
-    addresses = pod.pod.addresses
     return tuple(
-        judge(each, addresses=addresses, settings=settings, peer=peers.at(each.remote_address, each.remote_port))
+        judge(each, pod=pod.pod, settings=settings, peer=peers.at(each.remote_address, each.remote_port))
         for each in reported
     )
 
@@ -134,19 +135,41 @@ def flush(pod: PodObservation, settings: Settings, *, peers: Peers, allowance: A
         yield Flush(pod=pod.pod.key, connections=chosen)
 
 
-def _keeps(
-    connection: ClearConnection, *, addresses: Collection[str], settings: Settings, peer: Peer | None
-) -> Cause | None:
-    """Why a connection is never ended, the way things are; None: nothing speaks against it."""
-    if connection.local_address not in addresses:
-        return "not-own"
+def _considered(connection: ClearConnection, *, pod: Pod, settings: Settings, peer: Peer | None) -> tuple[bool, Cause]:
+    """Whether a connection may be ended, the way things are, and why (not)."""
+    if connection.local_address not in pod.addresses:
+        return False, "not-own"
     opted_out = {*settings.flush_exclude_ports, *(peer.settings.flush_exclude_ports if peer is not None else ())}
     if opted_out & {connection.local_port, connection.remote_port}:
-        return "opted-out"
+        return False, "opted-out"
     if _excludes(settings, connection.remote_address, connection.remote_port):
-        return "not-captured"
+        return False, "not-captured"
     clear = _keeps_clear(connection, settings=settings, peer=peer)
-    return None if clear is None or _comes_back_inspected(connection, settings) else clear
+    if clear is None:
+        return True, "comes-back-encrypted"
+    if _comes_back_inspected(connection, settings):
+        return True, "comes-back-inspected"
+    if settings.encryption != "strict" or clear not in {"peer-not-enrolled", "peer-does-not-capture"}:
+        return False, clear
+    allowed = _allowed_in_strict(connection, pod=pod, settings=settings)
+    return (True, "strict") if allowed is None else (False, allowed)
+
+
+def _allowed_in_strict(connection: ClearConnection, *, pod: Pod, settings: Settings) -> Cause | None:
+    """Why a strict pod would have it in clear again; None: it would not.
+
+    Where the ports do not tell who dialled, neither direction may be allowed.
+    """
+    own_chosen = connection.local_port in _CHOSEN_BY_THE_KERNEL
+    peer_chosen = connection.remote_port in _CHOSEN_BY_THE_KERNEL
+    dialled, accepted = own_chosen or not peer_chosen, peer_chosen or not own_chosen
+    if dialled and not _captures(settings, connection.remote_address, connection.remote_port):
+        return "not-captured"
+    exempt = _within(connection.remote_address, settings.exempt_sources)
+    exempt = exempt or connection.local_port == settings.metrics_port
+    # Of its node's connections only those of the kubelet to ports that it probes.
+    exempt = exempt or (connection.remote_address in pod.probe_sources and connection.local_port in pod.probe_ports)
+    return "exempt" if accepted and exempt else None
 
 
 def _keeps_clear(connection: ClearConnection, *, settings: Settings, peer: Peer | None) -> Cause | None:

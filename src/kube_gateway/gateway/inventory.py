@@ -7,6 +7,7 @@ can be ended on request so that the application makes them anew.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import time
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -20,6 +21,8 @@ from kube_gateway.gateway.handover.messages import SeenConnection
 from kube_gateway.gateway.owners import Owners
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
+
+_log = logging.getLogger("supervisor")
 
 MOST_REPORTED = 1000
 
@@ -61,12 +64,16 @@ class Inventory:
         self._older: set[int] | None = None
 
     def hooks_are_in_place(self) -> None:
-        """What stands now began before the gateway, and nothing else did. Raises `NativeError`.
+        """What stands now began before the gateway, and nothing else did.
 
         A gateway that took over found hooks in place, and knows of the one before what is older.
         """
         if self._older is None:
-            self._older = {connection.cookie for connection in _connections.decode(_native.connections())}
+            try:
+                self._older = {connection.cookie for connection in _connections.decode(_native.connections())}
+            except _native.NativeError as error:
+                # It is no reason not to encrypt. Who cannot list them now cannot report them either.
+                _log.error("%s", error.args[0])
 
     def seen(self) -> tuple[SeenConnection, ...]:
         """What a gateway that takes over is told."""

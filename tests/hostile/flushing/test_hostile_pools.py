@@ -22,6 +22,7 @@ pytestmark = pytest.mark.root
 SESSIONS = amount(full=40, short=12)
 
 WHOLE = "A pool that is flushed is made anew session by session, no answer is lost, and then all of it is encrypted"
+STRICT = "With `netflush` a strict pod keeps no connection in clear, not with unenrolled peers either"
 CHOSEN = "Connections that are busy or opted out are not ended"
 
 
@@ -135,3 +136,32 @@ def test_of_a_pool_of_redis_only_what_is_idle_and_not_opted_out_is_ended(directo
         eventually("the busy ones stand", lambda: dry_run(instance, "client")["standing"]["percent"] == 100)
         assert pool.fresh() == {"broken": {"idle": 3, "busy": 2}}
         figures(CHOSEN, connections=5, ended_while_busy_or_opted_out=0)
+
+
+CLIENT = """
+import socket, sys
+address = (sys.argv[1], 6379)
+kept = [socket.create_connection(address) for _ in range(3)]
+print("open", flush=True)
+for each in kept:
+    try: print("ended", repr(each.recv(10)), flush=True)
+    except OSError as error: print(type(error).__name__, flush=True)
+try: print("again", repr(socket.create_connection(address).recv(10)), flush=True)
+except OSError as error: print(type(error).__name__, flush=True)"""
+
+
+def test_a_strict_pod_keeps_nothing_in_clear_and_gets_nothing_again(directory, instance, figures):
+    program = Redis(instance, directory)
+    program.start()
+    client = instance.start("client", sys.executable, "-c", CLIENT, program.server)
+    try:
+        assert client.stdout.readline() == "open\n"
+        instance.annotate("client", encrypt="strict")
+        assert causes(dry_run(instance, "client")) == {("ends", "strict")}
+        instance.annotate("client", netflush="true")
+        assert client.communicate(timeout=30)[0].split() == ["ConnectionAbortedError"] * 3 + ["ConnectionResetError"]
+        eventually("some stand", lambda: dry_run(instance, "client")["standing"]["clear"] == 0)
+        figures(STRICT, connections=3, kept=0, made_again=0)
+    finally:
+        client.kill()
+        client.communicate()
