@@ -17,6 +17,7 @@ __all__ = [
     "StreamFilter",
     "connections",
     "create_key_and_request",
+    "decide_access",
     "destroy_connections",
     "drop_privileges",
     "has_hooks",
@@ -181,6 +182,9 @@ class Core:
         """Whether the watcher can answer: nobody waits for one that is away."""
     def remember_enrolled(self, addresses: list[str]) -> None:
         """Peers that an earlier worker knew as enrolled: silence of theirs is no reason to go in clear."""
+    def set_authorization(self, *, name: str, rules: bytes) -> None:
+        """Put rules of who may reach which port in force (`encode_authorization`; empty: no rules), and end the streams of
+        peers that they do not allow. Raises NativeError for what is not understood; then nothing changes."""
     def drain(self) -> None:
         """Take no new tunnels and let streams finish."""
     def active(self) -> int:
@@ -193,6 +197,12 @@ def create_key_and_request() -> tuple[str, str]:
 
 def sign(key: str, data: bytes) -> bytes:
     """Sign by ECDSA with SHA-256 (DER form, RFC 3279) under a P-256 private key in PEM form."""
+
+def decide_access(
+    *, rules: bytes, peer: str | None, port: int
+) -> tuple[tuple[bool, str, int], tuple[bool, str, int] | None]:
+    """What the core decides by these rules, as `model.authorization.decide_access` does: (allowed, policy, rule) in force,
+    and what a dry run would deny. Raises NativeError for rules that are not understood."""
 
 def drop_privileges() -> None:
     """Become nobody, without capabilities and without a way back. To be called while the process has one thread."""

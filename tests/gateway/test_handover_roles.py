@@ -294,6 +294,7 @@ def succession(own, changes, *, policy=None):
         enrolled=tuple,
         seen=tuple,
         policy=lambda: policy,
+        authorization=lambda: None,
         on_change=lambda: changes.append(1),
         on_handed_over=lambda: None,
     )

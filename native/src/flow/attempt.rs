@@ -237,23 +237,33 @@ impl<'a> Connection<'a> {
             self.reached();
             // A connection that is idle owns no buffer.
             drop(first);
-            match relay(&mut self.application, &mut session, &self.gateway.counters).await {
+            match relay(&mut self.application, &mut session, &self.gateway.counters, None).await {
                 Ok(true) => self.give_back(tunnel, session),
                 Ok(false) => {}
+                Err(SessionError::Withdrawn) => self.denied(&session, "has ended"),
                 Err(error) => log::debug(format!("connection {} broke: {error}", self.open.connection)),
             }
             return Some(Outcome::Done);
         }
         // Whoever answers so has passed nothing on: what came with OPEN is still to be sent.
         self.early = first.split_off(first.len() - early);
+        if status == Status::Denied {
+            self.denied(&session, "denies");
+        }
         if session.send(&wire::reset()).await.is_ok() {
             self.give_back(tunnel, session);
         }
-        if status == Status::Denied {
-            let text = format!("{peer} denies a connection to {}", self.open.destination);
-            self.gateway.once.warn(peer, &text);
-        }
         Some(missed(status.text()))
+    }
+
+    /// By the peer's policy; which one is for its log.
+    fn denied<T>(&self, session: &Session<T>, how: &str) {
+        let peer = self.open.destination.ip();
+        let id = session.peer.as_deref().map_or(String::new(), |peer| format!(" ({})", peer.spiffe_id));
+        add(&self.gateway.counters.denied_outbound, 1);
+        self.gateway
+            .once
+            .warn(peer, &format!("{peer}{id} {how} a connection to {}: its policy", self.open.destination));
     }
 
     /// The session broke before it was known whether the other side has passed on what came with OPEN.

@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::access::{Access, AccessReport};
+use super::authorization::Authorization;
 use super::counters::{Counters, LogOnce, add};
 use super::dialling::Dialling;
 use super::handshakes::Handshakes;
@@ -77,6 +79,7 @@ pub struct Gateway {
     pub peers: Peers,
     pub services: Services,
     pub interception: Arc<Interception>,
+    pub access: Access,
     pub tls_pool: Pool<TlsSession>,
     pub plain_pool: Pool<Session<TcpStream>>,
     pub counters: Counters,
@@ -97,6 +100,7 @@ pub struct Gateway {
 struct Snapshot {
     counters: HashMap<&'static str, u64>,
     peers: Vec<PeerReport>,
+    access: Option<AccessReport>,
 }
 
 /// Places for accepted sessions, as many as descriptors allow.
@@ -116,6 +120,7 @@ impl Gateway {
             peers: Peers::default(),
             services: Services::default(),
             interception: Arc::default(),
+            access: Access::default(),
             tls_pool: Pool::default(),
             plain_pool: Pool::default(),
             counters: Counters::default(),
@@ -152,6 +157,16 @@ impl Gateway {
             self.peers.forget();
             self.tls_pool.clear();
             self.plain_pool.clear();
+        }
+    }
+
+    /// Puts the rules of who may reach this pod in force, also for streams that stand.
+    pub fn set_authorization(&self, name: String, authorization: Authorization) {
+        for (caller, port, verdict) in self.access.set(name, authorization) {
+            add(&self.counters.authorization_ended, 1);
+            let text = format!("ended a connection of {} to port {port}: {verdict}", caller.name());
+            self.once.warn(caller.address, &text);
+            self.access.remember(&caller, port, verdict, false);
         }
     }
 
@@ -248,7 +263,7 @@ impl Gateway {
         let mut counters: HashMap<_, _> = self.counters.values().into_iter().collect();
         counters.extend(self.interception.counters.values());
         counters.insert("sessions_pooled", (self.tls_pool.idle_sessions() + self.plain_pool.idle_sessions()) as u64);
-        serde_json::to_vec(&Snapshot { counters, peers: self.peers.report() })
+        serde_json::to_vec(&Snapshot { counters, peers: self.peers.report(), access: self.access.report() })
     }
 
     /// Housekeeping: the sign of life that the connect hooks look for, and sessions that nobody needs any more.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use super::access::Caller;
 use super::counters::{Active, add};
 use super::gateway::Gateway;
 use super::pool::{IDLE_FOR, now};
@@ -81,7 +82,7 @@ async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, fro
     let _active = Active::new(&gateway.counters.sessions_active);
     let result = streams(&gateway, &mut session, from).await;
     match result {
-        Ok(()) | Err(SessionError::Closed) => {}
+        Ok(()) | Err(SessionError::Closed | SessionError::Withdrawn) => {}
         Err(SessionError::Wire(error)) => {
             add(&gateway.counters.malformed_inbound, 1);
             gateway.once.warn(from, &format!("ended a tunnel from {from}: {error}"));
@@ -137,6 +138,11 @@ async fn stream<T: Transport>(
         gateway.once.warn(from, &format!("denied {from} a connection to {}: {why}", open.destination));
         return refuse(session, Status::Denied).await;
     }
+    let caller = Caller { identity: session.peer.clone(), address: from };
+    let standing = gateway.access.stands(caller.clone(), open.destination.port());
+    if !authorize(gateway, &caller, open.destination.port()) {
+        return refuse(session, Status::Denied).await;
+    }
     let Ok(_permit) = gateway.streams.try_acquire() else {
         add(&gateway.counters.over_limit, 1);
         gateway.once.warn(from, "too many connections at once, new ones are refused");
@@ -155,7 +161,7 @@ async fn stream<T: Transport>(
     gateway.peers.count_tunnelled(from);
     log::debug(format!("connection {} from {} to {} opened", open.connection, open.source, open.destination));
     session.send(&wire::status(Status::Ok)).await?;
-    let result = relay(&mut application, session, &gateway.counters).await;
+    let result = relay(&mut application, session, &gateway.counters, Some(&standing.withdrawal)).await;
     log::debug(format!("connection {} from {} to {} ended", open.connection, open.source, open.destination));
     result
 }
@@ -173,6 +179,27 @@ fn check<T>(gateway: &Gateway, session: &Session<T>, from: IpAddr, open: &Open) 
         None => source == from,
     };
     if speaks_for_itself { Ok(()) } else { Err(format!("it claims to speak for {source}")) }
+}
+
+/// Whether the rules let `caller` reach `port`; says and counts it if not, or if only a dry run does.
+fn authorize(gateway: &Gateway, caller: &Caller, port: u16) -> bool {
+    let decision = gateway.access.decide(caller, port);
+    if let Some(dry) = decision.dry {
+        add(&gateway.counters.authorization_would_deny, 1);
+        let text = format!("would deny {} a connection to port {port} (dry run): {dry}", caller.name());
+        gateway.once.warn(caller.address, &text);
+        gateway.access.remember(caller, port, dry, true);
+    }
+    let verdict = decision.verdict;
+    let allowed = verdict.allowed;
+    if !allowed {
+        add(&gateway.counters.denied_inbound, 1);
+        add(&gateway.counters.authorization_denied, 1);
+        let text = format!("denied {} a connection to port {port}: {verdict}", caller.name());
+        gateway.once.warn(caller.address, &text);
+        gateway.access.remember(caller, port, verdict, false);
+    }
+    allowed
 }
 
 /// Says no, and waits for the peer to end its side, so that the session can go on.

@@ -1,7 +1,9 @@
 //! Connections in motion: accept, decide, dial, relay.
 
+pub mod access;
 pub mod application;
 pub mod attempt;
+pub mod authorization;
 pub mod backends;
 pub mod clear;
 pub mod counters;
@@ -17,6 +19,7 @@ pub mod relay;
 pub mod services;
 pub mod sockets;
 pub mod tunnels;
+pub mod withdrawal;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -7,20 +7,23 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::Sleep;
 
 use super::application::Socket;
 use super::counters::{Counters, add};
+use super::withdrawal::Withdrawal;
 use crate::tunnel::buffers::Buffer;
 use crate::tunnel::session::{Session, SessionError};
 use crate::tunnel::transport::Transport;
-use crate::tunnel::wire::{self, Event, WireError};
+use crate::tunnel::wire::{self, Event, Status, WireError};
 
 /// How long a stream that was reset here may take to end on the other side before its session is given up.
 const RESET_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for one that was withdrawn, whether or not the other side reads what it is told.
+const WITHDRAWN_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Up {
@@ -45,14 +48,20 @@ struct Relay<'a, A, T> {
     broken: bool,
     going_away: bool,
     patience: Option<Pin<Box<Sleep>>>,
+    /// Of a stream that the peer has opened.
+    withdrawal: Option<&'a Withdrawal>,
+    withdrawn: bool,
+    waker: Option<Waker>,
 }
 
 /// Relays until both directions have ended. `Ok(true)`: the session can carry another stream. On an error, or when
-/// either side was reset, dropping `application` resets it.
+/// either side was reset, dropping `application` resets it. `withdrawal` ends a stream that the peer has opened: it is told
+/// by STATUS in the place of RESET.
 pub async fn relay<A: Socket, T: Transport>(
     application: &mut A,
     session: &mut Session<T>,
     counters: &Counters,
+    withdrawal: Option<&Withdrawal>,
 ) -> Result<bool, SessionError> {
     let mut relay = Relay {
         application,
@@ -66,6 +75,9 @@ pub async fn relay<A: Socket, T: Transport>(
         broken: false,
         going_away: false,
         patience: None,
+        withdrawal,
+        withdrawn: false,
+        waker: None,
     };
     let result = std::future::poll_fn(|cx| relay.poll(cx)).await;
     if result.is_err() || relay.broken {
@@ -76,6 +88,7 @@ pub async fn relay<A: Socket, T: Transport>(
 
 impl<A: Socket, T: Transport> Relay<'_, A, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
+        self.look_for_withdrawal(cx)?;
         // Down first: what it learns (a reset) is what up has to act on.
         if let Poll::Ready(Err(error)) = self.poll_down(cx) {
             return Poll::Ready(Err(error));
@@ -84,7 +97,8 @@ impl<A: Socket, T: Transport> Relay<'_, A, T> {
             return Poll::Ready(Err(error));
         }
         if self.up == Up::Ended && self.down_ended {
-            return Poll::Ready(Ok(()));
+            // The peer may take STATUS for an error, so this session carries nothing more.
+            return Poll::Ready(if self.withdrawn { Err(SessionError::Withdrawn) } else { Ok(()) });
         }
         if self.broken {
             if self.up == Up::Ended && !self.down_ended && self.patience.is_none() {
@@ -96,6 +110,19 @@ impl<A: Socket, T: Transport> Relay<'_, A, T> {
             }
         }
         Poll::Pending
+    }
+
+    fn look_for_withdrawal(&mut self, cx: &Context<'_>) -> Result<(), SessionError> {
+        if self.withdrawn || !self.withdrawal.is_some_and(|withdrawal| withdrawal.poll(cx, &mut self.waker)) {
+            return Ok(());
+        }
+        if self.up != Up::Open {
+            // There is no frame after FIN: the end of the session says it.
+            return Err(SessionError::Withdrawn);
+        }
+        (self.withdrawn, self.broken) = (true, true);
+        self.patience = Some(Box::pin(tokio::time::sleep(WITHDRAWN_PATIENCE)));
+        Ok(())
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
@@ -123,6 +150,10 @@ impl<A: Socket, T: Transport> Relay<'_, A, T> {
 
     /// Puts the next frame into the buffer.
     fn poll_application(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.withdrawn {
+            self.end_up(&wire::status(Status::Denied));
+            return Poll::Ready(());
+        }
         if self.broken {
             self.end_up(&wire::reset());
             return Poll::Ready(());
@@ -211,6 +242,9 @@ impl<A: Socket, T: Transport> Relay<'_, A, T> {
                 0
             }
             Some(Event::Open(_)) => return Err(WireError::Unexpected("OPEN").into()),
+            Some(Event::Status(Status::Denied)) if !ended && self.withdrawal.is_none() => {
+                return Err(SessionError::Withdrawn);
+            }
             Some(Event::Status(_)) => return Err(WireError::Unexpected("STATUS").into()),
             Some(_) => return Err(WireError::Unexpected("a frame after the end of its stream").into()),
         };

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::policy::PythonPolicy;
 use crate::error::{Context, Error, Result};
+use crate::flow::authorization::Authorization;
 use crate::flow::backends::Service;
 use crate::flow::gateway::{Gateway, Listener, Mode, Query};
 use crate::flow::services::Answer;
@@ -176,6 +177,15 @@ impl Core {
             Answer::Service(Arc::new(Service { name, backends, affinity }))
         });
         self.gateway.services.answer(SocketAddr::new(address, port), answer);
+    }
+
+    #[pyo3(signature = (*, name, rules))]
+    fn set_authorization(&self, name: String, rules: &[u8]) -> PyResult<()> {
+        let authorization = Authorization::parse(rules).map_err(|error| {
+            Error::message(format!("the rules of who may reach this pod are not understood: {error}"))
+        })?;
+        self.gateway.set_authorization(name, authorization);
+        Ok(())
     }
 
     #[pyo3(signature = (*, is_there))]

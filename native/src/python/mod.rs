@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::error::Error;
+use crate::flow::authorization::{Authorization, Verdict};
 use crate::{keys, privilege, socket_diagnostics};
 
 create_exception!(kube_gateway._native, NativeError, PyException, "The kernel or a library refused something.");
@@ -78,6 +79,21 @@ fn destroy_connections(cookies: Vec<u64>) -> PyResult<usize> {
     socket_diagnostics::destroy(&cookies).map_err(|e| Error::from_io("cannot end connections", e))
 }
 
+#[pyfunction]
+#[pyo3(signature = (*, rules, peer, port))]
+fn decide_access(rules: &[u8], peer: Option<&str>, port: u16) -> PyResult<(Ruling, Option<Ruling>)> {
+    let rules = Authorization::parse(rules).map_err(|error| Error::message(error.to_string()))?;
+    let decision = rules.decide(peer, port);
+    Ok((ruling(&decision.verdict), decision.dry.as_ref().map(ruling)))
+}
+
+/// Allowed, policy, number of the rule.
+type Ruling = (bool, String, usize);
+
+fn ruling(verdict: &Verdict) -> Ruling {
+    (verdict.allowed, verdict.policy.as_ref().to_owned(), verdict.rule)
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
@@ -93,6 +109,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<patterns::Patterns>()?;
     module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
+    module.add_function(wrap_pyfunction!(decide_access, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
     module.add_function(wrap_pyfunction!(destroy_connections, module)?)?;

@@ -19,6 +19,9 @@ pub enum SessionError {
     Io(#[from] io::Error),
     #[error("the peer closed the session")]
     Closed,
+    /// By the rules of who may reach this pod, or the peer's, which have changed.
+    #[error("a stream was ended by policy")]
+    Withdrawn,
 }
 
 /// A control frame, outside of a stream's data.

@@ -14,6 +14,7 @@ from kube_gateway.cli.duration import Duration
 from kube_gateway.cli.local_config import config
 from kube_gateway.cli.local_flush import flush
 from kube_gateway.cli.local_status import status
+from kube_gateway.cli.local_policy import policy
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
@@ -86,17 +87,26 @@ def down(ctx: click.Context) -> None:
 @click.argument("name")
 @click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="May be given many times.")
 @click.option("--service-account", default="default", show_default=True, help="Part of the pod's SPIFFE id.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be given many times.  [default: app=NAME]"
+)
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.pass_context
 def run(
-    ctx: click.Context, name: str, annotations: tuple[str, ...], service_account: str, arguments: tuple[str, ...]
+    ctx: click.Context,
+    name: str,
+    annotations: tuple[str, ...],
+    service_account: str,
+    labels: tuple[str, ...],
+    arguments: tuple[str, ...],
 ) -> None:
     """Start a pod, and wait for its gateway if the annotations ask for one."""
     wanted, removed = _changes(annotations)
     if removed:
         raise UsageError("a new pod has no annotation to remove", hint="--annotation KEY=VALUE")
     client = _client(ctx)
-    pod = client.run(name, arguments, annotations=wanted, service_account=service_account)
+    marked = _labels(labels)
+    pod = client.run(name, arguments, annotations=wanted, service_account=service_account, labels=marked)
     if pod.encryption != "off" or pod.ai:
         client.wait_settled(name, timeout=_READY_WITHIN)
     click.echo(f"{pod.name} {' '.join(pod.addresses)}")
@@ -149,6 +159,14 @@ def _changes(items: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
     if both:
         raise UsageError(f"{both[0]} is to be set and removed at once")
     return wanted, removed
+
+
+def _labels(items: tuple[str, ...]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in items]
+    for key, equals, _ in pairs:
+        if not equals or not key:
+            raise UsageError(f"{key!r} is no label", hint="--label KEY=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 def _full(key: str) -> str:
@@ -310,6 +328,7 @@ def _target(text: str) -> tuple[str, int]:
 command.add_command(config)
 command.add_command(flush)
 command.add_command(status)
+command.add_command(policy)
 
 
 @command.command(hidden=True)

@@ -21,9 +21,16 @@ class StartGateway(_Action, frozen=True):
 
 
 class Configure(_Action, frozen=True):
-    """Send these settings to the pod's gateway."""
+    """Send these settings to the pod's gateway. `authorize`: there are rules of who may reach the pod."""
 
     settings: Settings
+    authorize: bool = False
+
+
+class Authorize(_Action, frozen=True):
+    """Tell the pod's gateways who may reach it."""
+
+    text: str
 
 
 class SetPolicy(_Action, frozen=True):
@@ -65,4 +72,4 @@ class ClearProblem(_Action, frozen=True):
     """The problem reported last is gone."""
 
 
-Action = StartGateway | Configure | SetPolicy | Leave | Flush | RemoveHooks | ReportProblem | ClearProblem
+Action = StartGateway | Configure | Authorize | SetPolicy | Leave | Flush | RemoveHooks | ReportProblem | ClearProblem

@@ -19,7 +19,8 @@ _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "d
 class ConnectedGateway:
     """A gateway of one generation, connected or not.
 
-    `applied` are the settings last sent on this line, `revision` counts them; `policy` is the policy last sent on it.
+    `applied` are the settings last sent on this line, `revision` counts them; `policy` is the policy last sent on it,
+    `authorization` the rules of who may reach the pod.
     `budgets` are what it has reported last. `told_to_leave`: it was, or it said so. `since` is the monotonic time at which
     it connected or was lost. `version` is what it said it is, empty before that.
     """
@@ -28,6 +29,7 @@ class ConnectedGateway:
         self.applied: Settings | None = None
         self.revision = 0
         self.policy: PolicyText | None = None
+        self.authorization: str | None = None
         self.budgets: tuple[BudgetCount, ...] = ()
         self.told_to_leave = False
         self.report: messages.Report | None = None
@@ -58,7 +60,7 @@ class ConnectedGateway:
             self._writer.close()
         self._writer = writer
         self.since = time.monotonic()
-        self.applied, self.policy, self.told_to_leave = None, None, False
+        self.applied, self.policy, self.authorization, self.told_to_leave = None, None, None, False
 
     def disconnected(self, writer: asyncio.StreamWriter) -> None:
         """That line has ended."""
@@ -73,9 +75,9 @@ class ConnectedGateway:
         self._writer.write(messages.encode(message))
         return True
 
-    def configure(self, settings: Settings, *, pod: Pod) -> None:
+    def configure(self, settings: Settings, *, pod: Pod, authorize: bool = False) -> None:
         """Send the settings in force."""
-        message = messages.configure(settings, pod=pod, revision=self.revision + 1)
+        message = messages.configure(settings, pod=pod, revision=self.revision + 1, authorize=authorize)
         if self.send(message):
             self.revision, self.applied = message.revision, settings
 
@@ -107,6 +109,11 @@ class ConnectedGateway:
         if answer is not None and not answer.done():
             answer.set_result(receipt)
 
+    def authorize(self, text: str) -> None:
+        """Say who may reach the pod."""
+        if self.send(messages.Authorize(text=text)):
+            self.authorization = text
+
     def leave(self, grace: float) -> None:
         """Tell it to leave."""
         self.told_to_leave = self.send(messages.Leave(grace=grace))
@@ -123,5 +130,9 @@ class ConnectedGateway:
 
 
 def _what_counts(report: messages.Report) -> tuple[str, ...]:
-    ai = report.ai
-    return (report.state, *((ai.policy, ai.model, ai.refused, ai.problem) if ai is not None else ()))
+    ai, access = report.ai, report.snapshot.access
+    return (
+        report.state,
+        access.rules if access is not None else "",
+        *((ai.policy, ai.model, ai.refused, ai.problem) if ai is not None else ()),
+    )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from kube_gateway.control.actions import (
     Action,
+    Authorize,
     ClearProblem,
     Configure,
     Leave,
@@ -104,13 +105,19 @@ def _decide_pod(pod: PodObservation, observed: Observed, *, peers: Peers, allowa
     if gateway.told_to_leave or gateway.state == "draining":
         # Wanted again: the next generation starts when this one is gone.
         return
-    if gateway.applied != settings:
-        yield Configure(pod=pod.pod.key, settings=settings)
-    if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:
-        yield SetPolicy(pod=pod.pod.key, policy=policy)
+    yield from _tell(pod, gateway, settings)
     yield from flush(pod, settings, peers=peers, allowance=allowance)
     if gateway.outdated and _may_start(pod, observed):
         yield _start(pod)
+
+
+def _tell(pod: PodObservation, gateway: GatewayObservation, settings: Settings) -> Iterator[Action]:
+    if gateway.applied != settings:
+        yield Configure(pod=pod.pod.key, settings=settings, authorize=bool(pod.authorization))
+    if pod.authorization is not None and gateway.authorization != pod.authorization:
+        yield Authorize(pod=pod.pod.key, text=pod.authorization)
+    if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:
+        yield SetPolicy(pod=pod.pod.key, policy=policy)
 
 
 def _problems(pod: PodObservation) -> Iterator[Action]:

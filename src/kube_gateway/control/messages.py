@@ -90,7 +90,8 @@ class Receipt(_Message, frozen=True):
 class Configure(_Message, frozen=True):
     """The settings in force. `addresses` are the pod's own; `revision` grows by one with each change.
 
-    `probe_sources` are addresses of the pod's node, `probe_ports` what its kubelet connects to.
+    `probe_sources` are addresses of the pod's node, `probe_ports` what its kubelet connects to. `authorize`: there are rules
+    of who may reach the pod, so nobody may before `Authorize` has said which.
     """
 
     revision: int
@@ -98,9 +99,10 @@ class Configure(_Message, frozen=True):
     settings: Settings
     probe_sources: tuple[str, ...] = ()
     probe_ports: tuple[int, ...] = ()
+    authorize: bool = False
 
 
-def configure(settings: Settings, *, pod: Pod, revision: int) -> Configure:
+def configure(settings: Settings, *, pod: Pod, revision: int, authorize: bool = False) -> Configure:
     """What a gateway of `pod` is told when these settings are in force."""
     return Configure(
         revision=revision,
@@ -108,7 +110,15 @@ def configure(settings: Settings, *, pod: Pod, revision: int) -> Configure:
         settings=settings,
         probe_sources=pod.probe_sources,
         probe_ports=pod.probe_ports,
+        authorize=authorize,
     )
+
+
+class Authorize(_Message, frozen=True):
+    """Who may reach the pod: `encode_authorization` of the rules, empty where no policy selects it. Applies to connections
+    that stand as well."""
+
+    text: str
 
 
 class UsePolicy(_Message, frozen=True):
@@ -190,6 +200,7 @@ class Heartbeat(_Message, frozen=True):
 FromGateway = Hello | CertificateRequest | Report | PeerQuery | ServiceQuery | Receipt
 FromWatcher = (
     Configure
+    | Authorize
     | UsePolicy
     | Certificate
     | PeerAnswer

@@ -50,7 +50,8 @@ class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     `applied` are the settings last sent to it, None before the first. `exit_code` is set once `state` is `exited`: 0
     after leaving, negative for a signal. `told_to_leave` says whether it was. `outdated`: a newer version is there that
     shall take over from it. `policy` is the one last sent to it, None before the first; `ai` is what it reports of LLM
-    calls, None while it does not.
+    calls, None while it does not. `authorization` are the rules of who may reach the pod that were sent to it last, None
+    before the first.
     """
 
     state: GatewayState
@@ -61,6 +62,7 @@ class GatewayObservation(msgspec.Struct, frozen=True, kw_only=True):
     outdated: bool = False
     policy: PolicyText | None = None
     ai: AiReport | None = None
+    authorization: str | None = None
 
 
 class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,8 @@ class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     `generation` counts the gateways started so far, `failures` those that failed in a row, the last at `last_failure`
     (seconds). `hooks_left`: a gateway that died left hooks that refuse connections. `problem` is the message of the one
     last reported. `ending`: the pod is being deleted; its gateway serves it to the end and nothing is done any more.
-    `policy` is what was found for its LLM calls, if it is to have one.
+    `policy` is what was found for its LLM calls, if it is to have one. `authorization` are the rules of who may reach it
+    (`encode_authorization`), None while they are not known.
     """
 
     pod: Pod
@@ -83,6 +86,7 @@ class PodObservation(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     obstacle: Obstacle | None = None
     policy: PolicyFound = PolicyFound()
+    authorization: str | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import msgspec
+
 from kube_gateway import __version__, _native
 from kube_gateway.control import messages
 from kube_gateway.gateway.certificate import CertificateKeeper
@@ -129,7 +131,7 @@ def make_report(
         settings_revision=settings.revision,
         certificate_expires=certificate_expires,
         clear_connections=clear.reported,
-        snapshot=GatewaySnapshot(counters=counters, peers=snapshot.peers),
+        snapshot=msgspec.structs.replace(snapshot, counters=counters),
         ai=ai,
         sent=sent,
     )

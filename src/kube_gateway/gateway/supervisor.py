@@ -16,6 +16,7 @@ from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
 from kube_gateway.errors import KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.access_control import AccessControl
 from kube_gateway.gateway.accounting import Accounting
 from kube_gateway.gateway.call_control import CallControl
 from kube_gateway.gateway.certificate import CertificateKeeper
@@ -77,6 +78,7 @@ class Supervisor:
             enrolled=lambda: self._enrolled,
             seen=lambda: self._reporter.inventory.seen(),  # noqa: PLW0108 - made below
             policy=lambda: self._calls.offer(),  # noqa: PLW0108 - made below, as it tells the worker
+            authorization=lambda: self._access.offer(),  # noqa: PLW0108 - as well
             on_change=self._gateways_changed,
             on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
         )
@@ -94,6 +96,7 @@ class Supervisor:
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
+        self._access = AccessControl(self._worker.send)
         self._calls = CallControl(self._worker.send, pod=environment.pod)
         self._accounting = Accounting(
             environment, hooks=lambda: self._hooks, identity=lambda: self._certificate.current
@@ -138,6 +141,8 @@ class Supervisor:
             match message:
                 case control.Configure():
                     self._configure(message)
+                case control.Authorize():
+                    self._authorize(message)
                 case control.UsePolicy():
                     self._calls.use(message)
                 case control.Certificate():
@@ -162,6 +167,7 @@ class Supervisor:
             return
         set_debug(debug=message.settings.debug)
         before, self._settings = self._settings, message
+        self._access.expect(rules=message.authorize)
         if before is None:
             _log.info("settings: %s", spelled(message.settings))
         elif before.settings != message.settings:
@@ -171,6 +177,12 @@ class Supervisor:
         else:
             self._begin()
         self._report()
+
+    def _authorize(self, message: control.Authorize) -> None:
+        self._access.use(message)
+        if self._begun:
+            self._gateways_changed()
+            self._start_worker()
 
     def _apply(self, message: control.Configure) -> None:
         if self._listeners is None:
@@ -227,6 +239,8 @@ class Supervisor:
                 self._hooks.mark_listener(listener.fileno())
             self._enrolled = inherited.enrolled
             self._reporter.inventory.inherit(inherited.seen)
+            if inherited.authorization is not None:
+                self._access.inherit(inherited.authorization)
             if inherited.policy is not None:
                 self._calls.inherit(*inherited.policy)
         self._begun = True
@@ -248,9 +262,17 @@ class Supervisor:
             self._begin()
 
     def _start_worker(self) -> None:
-        """Start it once settings and identity are both there, in whichever order they came."""
-        if "worker" not in self._tasks and self._own() is not None:
+        """Start it once settings and identity are both there, and rules if there are any, in whichever order they came."""
+        if "worker" in self._tasks or self._own() is None:
+            return
+        if self._access.known:
             self._tasks.run("worker", self._worker.run())
+        elif "rules" not in self._tasks:
+            self._tasks.run("rules", self._wait_for_rules())
+
+    async def _wait_for_rules(self) -> None:
+        await self._access.wait()
+        self._start_worker()
 
     # The worker.
 
@@ -263,6 +285,7 @@ class Supervisor:
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
         worker.send(messages.SetWatcher(is_there=self._link.connected))
+        self._access.brief()
         self._calls.brief()
         self._counting.port.brief()
         for kind in self._listeners.kinds():
@@ -398,6 +421,7 @@ class Supervisor:
                 makers=self._succession.makers,
                 control_port=self._environment.control.port,
                 capture=capture,
+                closed_ports=self._access.closed,
             )
 
     def _gateways(self) -> tuple[int, ...]:

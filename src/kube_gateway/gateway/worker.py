@@ -91,6 +91,8 @@ class Worker:
                 self._show_figures(message, descriptors)
             case messages.UsePolicy() | messages.LeaveCallsAlone():
                 self._control_calls(core, message, descriptors)
+            case messages.SetAuthorization():
+                core.set_authorization(name=message.name, rules=message.text.encode())
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():

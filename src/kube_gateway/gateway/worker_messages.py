@@ -116,6 +116,14 @@ class ShowFigures(_Message, frozen=True):
     page: str
 
 
+class SetAuthorization(_Message, frozen=True):
+    """Who may reach the pod from now on, also on connections that stand; `text` is `encode_authorization`, empty for
+    anybody."""
+
+    name: str
+    text: str
+
+
 class Drain(_Message, frozen=True):
     """Take no new tunnels and let streams finish."""
 
@@ -177,6 +185,7 @@ ToWorker = (
     | LeaveCallsAlone
     | ServeFigures
     | ShowFigures
+    | SetAuthorization
     | Drain
     | AreYouReady
 )

@@ -14,7 +14,8 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unkno
 
 
 class Run(_Message, frozen=True):
-    """Start a pod. `environment` and `directory` are for its command and not remembered."""
+    """Start a pod. `environment` and `directory` are for its command and not remembered. It has the label `app` with its
+    name, unless `labels` have another."""
 
     name: str
     command: tuple[str, ...]
@@ -22,6 +23,7 @@ class Run(_Message, frozen=True):
     service_account: str
     environment: dict[str, str]
     directory: str
+    labels: dict[str, str] = {}
 
 
 class Annotate(_Message, frozen=True):
@@ -81,13 +83,51 @@ class DeleteService(_Message, frozen=True):
     name: str
 
 
+class ApplyPolicies(_Message, frozen=True):
+    """Write the GatewayPolicies of a text: all of them or, if one is wrong, none."""
+
+    text: str
+
+
+class RemovePolicy(_Message, frozen=True):
+    """Remove a GatewayPolicy."""
+
+    name: str
+
+
+class ListPolicies(_Message, frozen=True):
+    """All GatewayPolicies."""
+
+
+class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A GatewayPolicy as a person sees it: `selects` are names of pods, `problem` is what is wrong with its file.
+
+    `denied` and `would_deny` (its dry run) are what gateways say of the latest denials by it.
+    """
+
+    name: str
+    default: str
+    rules: int
+    dry_run: bool
+    selects: tuple[str, ...]
+    denied: int
+    would_deny: int
+    problem: str = ""
+
+
+class Policies(_Message, frozen=True):
+    """Answer: the policies asked for, or those changed."""
+
+    policies: tuple[PolicyView, ...]
+
+
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
     """A pod as a person sees it.
 
     `state` is `running`, `ended` or `ended (exit N)`; `gateway` is `none`, `starting`, `ready`, `draining` or `failed`;
     `settled` says whether everything that the annotations ask for is in effect. `pids` are the application's processes,
     the main one first. `report` is the gateway's last, `standing` are all connections that stand. `ai`: its LLM calls pass
-    the policy in the file `policy`.
+    the policy in the file `policy`. `rules_in_force`: its gateway applies what GatewayPolicies say of who may reach it.
     """
 
     name: str
@@ -109,6 +149,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     problem: str | None
     spiffe_id: str
+    labels: dict[str, str]
+    rules_in_force: bool
     report: Report | None
     standing: Standing = Standing()
 
@@ -139,8 +181,22 @@ class Failure(_Message, frozen=True):
     usage: bool
 
 
-Request = Run | Annotate | SetConfig | ListPods | Upgrade | PlanFlush | GetReceipt | Delete | SetService | DeleteService
-Answer = Pods | Planned | ReceiptText | Failure
+Request = (
+    Run
+    | Annotate
+    | SetConfig
+    | ListPods
+    | Upgrade
+    | PlanFlush
+    | GetReceipt
+    | Delete
+    | SetService
+    | DeleteService
+    | ApplyPolicies
+    | RemovePolicy
+    | ListPolicies
+)
+Answer = Pods | Planned | ReceiptText | Policies | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

@@ -45,6 +45,7 @@ class LocalClient:
         service_account: str = "default",
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> api.PodView:
         """Start a pod. Raises `UsageError` for a wrong name, annotation or command, with nothing left behind."""
         return self._ask(
@@ -55,6 +56,7 @@ class LocalClient:
                 service_account=service_account,
                 environment=dict(os.environ if environment is None else environment),
                 directory=str(directory or Path.cwd()),
+                labels=dict(labels or {}),
             )
         ).pods[0]
 
@@ -109,6 +111,18 @@ class LocalClient:
         """Remove a Service."""
         self._ask(api.DeleteService(name=name))
 
+    def apply_policies(self, text: str) -> tuple[str, ...]:
+        """Write the GatewayPolicies of `text`, and return their names. Raises `UsageError` for what is not right."""
+        return tuple(policy.name for policy in self._ask_policies(api.ApplyPolicies(text=text)))
+
+    def remove_policy(self, name: str) -> None:
+        """Remove a GatewayPolicy. Raises `LocalModeError` naming those that there are."""
+        self._ask_policies(api.RemovePolicy(name=name))
+
+    def policies(self) -> tuple[api.PolicyView, ...]:
+        """All GatewayPolicies."""
+        return self._ask_policies(api.ListPolicies())
+
     def gateway_report(self, name: str) -> Report | None:
         """The last report of a pod's gateway."""
         return self.pod(name).report
@@ -143,7 +157,13 @@ class LocalClient:
             raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
         return answer
 
-    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText:
+    def _ask_policies(self, request: api.Request) -> tuple[api.PolicyView, ...]:
+        answer = self._ask_for(request)
+        if not isinstance(answer, api.Policies):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
+        return answer.policies
+
+    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText | api.Policies:
         answer = self._exchange(msgspec.json.encode(request))
         if isinstance(answer, api.Failure):
             kind: type[KubeGatewayError] = UsageError if answer.usage else LocalModeError

@@ -59,6 +59,7 @@ class Gateway(ConnectedGateway):
         """Start the next generation; the task ends with it."""
         self.generation = generation
         self.exit_code, self.told_to_leave, self.applied, self.policy, self.report = None, False, None, None, None
+        self.authorization = None
         self._ready_since = None
         self._ended = False
         self.cgroup = cgroup = cgroups.free_gateway_cgroup(self._pod_cgroup, generation)
@@ -139,6 +140,7 @@ class Gateway(ConnectedGateway):
             clear_connections=self.report.clear_connections if self.report else (),
             policy=self.policy,
             ai=self.report.ai if self.report else None,
+            authorization=self.authorization,
         )
 
     def _end(self, exit_code: int) -> None:

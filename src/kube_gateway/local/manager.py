@@ -30,6 +30,7 @@ from kube_gateway.identity.bundle import trust_bundle
 from kube_gateway.identity.issuer import Issuer
 from kube_gateway.identity.spiffe import spiffe_id_of
 from kube_gateway.local import api, cgroups, workloads
+from kube_gateway.local.access_policies import AccessPolicies
 from kube_gateway.local.endpoint import serve_gateways
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
@@ -65,6 +66,7 @@ class Manager:
         self._services = LocalServices(instance)
         self.policies = PolicyFiles(instance)
         self._flushes = FlushLog()
+        self.access = AccessPolicies(instance, trust_domain=authority.trust_domain)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -92,7 +94,7 @@ class Manager:
             loop.cancel()
 
     def _local_pod(self, workload: Workload) -> LocalPod:
-        return LocalPod(self.instance, workload, policies=self.policies, strict=self._strict)
+        return LocalPod(self.instance, workload, policies=self.policies, access=self.access, strict=self._strict)
 
     # Deciding and acting.
 
@@ -137,7 +139,8 @@ class Manager:
     async def _watch_policies(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            if self.policies.changed():
+            changed = self.access.look()
+            if self.policies.changed() or changed:
                 self.changed()
 
     async def _act(self, action: actions.Action) -> None:
@@ -147,7 +150,9 @@ class Manager:
             case actions.StartGateway():
                 await self._start_gateway(pod, action.generation)
             case actions.Configure():
-                gateway.configure(action.settings, pod=pod.workload.record.pod)
+                gateway.configure(action.settings, pod=pod.workload.record.pod, authorize=action.authorize)
+            case actions.Authorize():
+                pod.authorize(action.text)
             case actions.SetPolicy():
                 _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
                 gateway.use_policy(action.policy, budgets=gateway.budgets)
@@ -286,10 +291,11 @@ class Manager:
     async def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
         async with self._changing:
-            self.pod(name)
+            pod = self.pod(name)
             await asyncio.to_thread(workloads.remove, self.instance, name)
             del self.pods[name]
             self.policies.forget(name)
+            self.access.known.forget(pod.workload.record.pod)
         self.changed()
 
     def pod(self, name: str) -> LocalPod:

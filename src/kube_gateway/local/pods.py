@@ -12,6 +12,7 @@ from kube_gateway.control import messages
 from kube_gateway.control.observed import PodObservation, PolicyFound
 from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.local import cgroups
+from kube_gateway.local.access_policies import AccessPolicies
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.policies import PolicyFiles
@@ -28,9 +29,18 @@ class LocalPod:
     `strict`: if it encrypts, it is strict, whatever its annotations say.
     """
 
-    def __init__(self, instance: Instance, workload: Workload, *, policies: PolicyFiles, strict: bool = False) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        workload: Workload,
+        *,
+        policies: PolicyFiles,
+        access: AccessPolicies,
+        strict: bool = False,
+    ) -> None:
         self._instance = instance
         self._policies = policies
+        self._access = access
         self._strict = strict
         self._cgroup = cgroups.pod_cgroup(instance, workload.record.name)
         self.workload = workload
@@ -52,6 +62,7 @@ class LocalPod:
             hooks_left=gateway is not None and gateway.state == "exited" and self._has_hooks(),
             problem=self.problem,
             policy=self.find_policy(),
+            authorization=self.authorization,
         )
 
     @property
@@ -66,6 +77,16 @@ class LocalPod:
         with contextlib.suppress(InvalidAnnotation):
             return settings_from_annotations(self.pod.annotations)
         return None
+
+    @property
+    def authorization(self) -> str:
+        """The rules of who may reach it."""
+        return self._access.known.text_for(self.workload.record.pod)
+
+    def authorize(self, text: str) -> None:
+        """Tell its gateways who may reach it, older ones too, as they carry connections."""
+        for gateway in (self.gateway, *self.older.values()):
+            gateway.authorize(text)
 
     def find_policy(self) -> PolicyFound:
         """The policy for its LLM calls, if these shall pass one."""

@@ -15,6 +15,7 @@ from kube_gateway.control.flush_plan import plan, standing_of
 from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api, cgroups, network
 from kube_gateway.local.endpoint import peer_user
+from kube_gateway.local.policy_requests import answer_about_policies, are_in_force
 from kube_gateway.model.settings import Settings, settings_from_annotations
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
             case api.DeleteService():
                 manager.delete_service(request.name)
                 pods = []
+            case api.ApplyPolicies() | api.RemovePolicy() | api.ListPolicies():
+                return api.Policies(policies=answer_about_policies(manager, request))
         return api.Pods(pods=_views(manager, pods))
     except KubeGatewayError as error:
         return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
@@ -123,8 +126,9 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
     members = cgroups.members(cgroups.pod_cgroup(manager.instance, record.name) / cgroups.APPLICATION)
     in_effect = gateway.report is not None and gateway.report.settings_revision == gateway.revision
     in_effect = in_effect and (not settings.ai or _policy_in_effect(pod, settings))
+    rules_in_force = are_in_force(pod)
     if settings.wanted and pod.workload.running:
-        settled = state == "ready" and in_effect and gateway.is_alive
+        settled = state == "ready" and in_effect and rules_in_force and gateway.is_alive
     else:
         settled = not gateway.running
     return api.PodView(
@@ -147,6 +151,8 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         settled=settled and not pending,
         problem=pod.problem,
         spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
+        labels=record.pod.labels,
+        rules_in_force=rules_in_force,
         report=gateway.report,
         standing=standing_of(gateway, pod.older.values()),
     )

@@ -25,6 +25,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     created: float
     annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
     pid: int = 0
     started: int = 0
     generation: int = 0
@@ -39,6 +40,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
             service_account=self.service_account,
             addresses=addresses_of(self.number),
             annotations=self.annotations,
+            labels={"app": self.name, **self.labels},
         )
 
 

@@ -76,6 +76,7 @@ async def start(instance: Instance, request: Run, *, number: int, changed: Calla
         command=request.command,
         created=time.time(),
         annotations=request.annotations,
+        labels=request.labels,
     )
     # What a manager left that died while it made a pod of this name.
     await asyncio.to_thread(remove, instance, record.name)

@@ -56,6 +56,31 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
 
 
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections that were denied alike: of one peer, to one port, by one rule.
+
+    `peer` is a SPIFFE id, or an address where none was proved. `rule` is the number of the policy's rule from 1 on, 0 where
+    no rule allowed it. With `dry_run` they were not denied, and would be without. `last` is seconds since the epoch.
+    """
+
+    peer: str
+    address: str
+    port: int
+    policy: str
+    rule: int
+    dry_run: bool
+    count: int
+    last: float
+
+
+class AccessReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may reach the pod: `rules` is `authorization_name` of those in force, empty for none; the latest denials first,
+    20 at most."""
+
+    rules: str = ""
+    denials: tuple[Denial, ...] = ()
+
+
 class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the worker's start, and all peers in use. Bytes are application payload.
 
@@ -65,7 +90,10 @@ class GatewaySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     Services: `services_resolved` went to a backend, `services_without_backends` were reset; `services_unanswered` went to
     an address of which the watcher had not said whether it is a Service's. `own_outbound`: to the pod itself, as a backend
     of the Service. `clear_standing` is how many connections stand in clear, also beyond those that are reported one by one.
+    Policies of who may reach the pod: `authorization_denied`, `authorization_would_deny` (a dry run),
+    `authorization_ended` (connections that stood when the rules changed); `denied_outbound` is what peers have denied.
     """
 
     counters: dict[str, int] = {}
     peers: tuple[PeerReport, ...] = ()
+    access: AccessReport | None = None

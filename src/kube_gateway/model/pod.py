@@ -21,6 +21,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
     probe_sources: tuple[str, ...] = ()
     probe_ports: tuple[int, ...] = ()
+    labels: dict[str, str] = {}
 
     @property
     def key(self) -> str:

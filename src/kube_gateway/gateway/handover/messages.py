@@ -56,7 +56,7 @@ class Offer(_Message, frozen=True):
     gateway of that cgroup; the first is the sender. `makers` are the cgroups of gateways that may have made listeners: to
     the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers, `seen`
     connections in clear, None from a gateway that does not tell. If there is a `policy`, the file with its text is the last
-    descriptor.
+    descriptor. `authorization` are the rules of who may reach the pod, None while they are not known.
     """
 
     listeners: tuple[str, ...]
@@ -66,6 +66,7 @@ class Offer(_Message, frozen=True):
     enrolled: tuple[str, ...] = ()
     seen: tuple[SeenConnection, ...] | None = None
     policy: OfferedPolicy | None = None
+    authorization: str | None = None
 
 
 class Refusal(_Message, frozen=True):

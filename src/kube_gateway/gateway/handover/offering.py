@@ -44,7 +44,8 @@ _MOST_CGROUPS = 4
 class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     """What can be handed over: listeners and maps by kind and name, peers known as enrolled, and the cgroups of this
     gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`: see `Offer`.
-    `seen` are connections in clear. `policy` is that for LLM calls, with the descriptor of its text."""
+    `seen` are connections in clear. `policy` is that for LLM calls, with the descriptor of its text; `authorization` the rules of who
+    may reach the pod."""
 
     listeners: dict[str, tuple[int, ...]]
     maps: dict[str, int]
@@ -53,6 +54,7 @@ class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     enrolled: tuple[str, ...]
     seen: tuple[messages.SeenConnection, ...] = ()
     policy: tuple[messages.OfferedPolicy, int] | None = None
+    authorization: str | None = None
 
 
 class Offering:
@@ -190,6 +192,7 @@ class Offering:
                 enrolled=have.enrolled,
                 seen=have.seen,
                 policy=policy[0] if policy else None,
+                authorization=have.authorization,
             ),
             (*listeners, *maps.values(), *have.cgroups.values(), *((policy[1],) if policy else ())),
         )

@@ -25,9 +25,9 @@ _POLL = 0.02
 class Succession:
     """Both parts of a hand-over.
 
-    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled`, `seen` and `policy`
-    what it has to give. `on_change` is called when `others` has changed, `on_handed_over` when a newer gateway has taken
-    over. `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts as made in.
+    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled`, `seen`, `policy` and
+    `authorization` what it has to give. `on_change` is called when `others` has changed, `on_handed_over` when a newer
+    gateway has taken over. `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts as made in.
     """
 
     def __init__(
@@ -39,12 +39,14 @@ class Succession:
         enrolled: Callable[[], tuple[str, ...]],
         seen: Callable[[], tuple[SeenConnection, ...]],
         policy: Callable[[], tuple[OfferedPolicy, int] | None],
+        authorization: Callable[[], str | None],
         on_change: Callable[[], None],
         on_handed_over: Callable[[], None],
     ) -> None:
         self._own = own
         self._listeners, self._maps, self._enrolled, self._policy = listeners, maps, enrolled, policy
         self._seen = seen
+        self._authorization = authorization
         self._older = OlderGateways(on_change)
         self._offering = Offering(
             own=own, possessions=self._possessions, on_successor=on_change, on_taken_over=on_handed_over
@@ -104,6 +106,7 @@ class Succession:
             enrolled=self._enrolled(),
             seen=self._seen(),
             policy=self._policy(),
+            authorization=self._authorization(),
         )
 
     async def _is_gone(self, cgroup: int) -> bool:

@@ -32,7 +32,7 @@ _YIELDED_WITHIN = 5.0
 class Inheritance:
     """What an older gateway has handed over. `listeners` by kind; `maps` are descriptors by name, none where the hooks'
     maps are of another layout; `pipes` by cgroup, the first is that of the gateway itself; `makers`: see `Offer`. `policy`
-    comes with the descriptor of its text."""
+    comes with the descriptor of its text; `authorization` are the rules of who may reach the pod."""
 
     def __init__(self, channel: Channel, generation: int, offer: messages.Offer, descriptors: list[int]) -> None:
         expected = len(offer.listeners) + len(offer.maps) + len(offer.cgroups) + (offer.policy is not None)
@@ -50,6 +50,7 @@ class Inheritance:
         self.makers = offer.makers
         self.enrolled = offer.enrolled
         self.seen = offer.seen
+        self.authorization = offer.authorization
         self.policy = (offer.policy, next(rest)) if offer.policy is not None else None
 
     def close_maps(self) -> None:
