@@ -13,8 +13,8 @@ import click
 from kube_gateway.cli.duration import Duration
 from kube_gateway.cli.local_config import config
 from kube_gateway.cli.local_flush import flush
-from kube_gateway.cli.local_status import status
 from kube_gateway.cli.local_policy import policy
+from kube_gateway.cli.local_status import status
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
