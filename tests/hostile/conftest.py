@@ -21,15 +21,17 @@ def pytest_runtest_makereport(item, call):
 def figures(request):
     """Note what this test has shown: `figures("A claim in plain words", inputs=1000, crashes=0)`.
 
-    The claim is the same, word for word, as in docs/security.md. Numbers are int, float or a few words; their names say the
-    unit. Only what a test that passed has noted is kept. It may be called several times.
+    The claim is the same, word for word, as in docs/security.md. Names say the unit. What is counted is an int, and the
+    table adds those of a test's parameters; what is measured is a float, and the table shows the greatest. Only what a test
+    that passed has noted is kept. It may be called several times, with other numbers.
     """
-    rows: list[Row] = []
+    noted: dict[str, dict[str, int | float | str]] = {}
 
     def note(claim: str, **numbers: float | str) -> None:
-        rows.append(Row(claim=claim, test=request.node.nodeid.removeprefix("tests/"), figures=numbers))
+        noted.setdefault(claim, {}).update(numbers)
 
     yield note
     if request.node.stash.get(_PASSED, False):
-        assert rows, "a test that asks for `figures` notes some"
-        Ledger.of_this_run().add(rows)
+        assert noted, "a test that asks for `figures` notes some"
+        test = request.node.nodeid.removeprefix("tests/")
+        Ledger.of_this_run().add(Row(claim=claim, test=test, figures=figures) for claim, figures in noted.items())

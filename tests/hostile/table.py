@@ -32,6 +32,24 @@ def _figure(name: str, value: int | float | str) -> str:
     return f"{value:,} {name}"
 
 
+def merged(rows: Iterable[Row]) -> Iterator[Row]:
+    """One row a claim and test, whatever the test's parameters: counts (int) are added, of measures (float) the greatest
+    is shown."""
+    together: dict[tuple[str, str], dict[str, int | float | str]] = {}
+    for row in rows:
+        figures = together.setdefault((row.claim, row.test.partition("[")[0]), {})
+        for name, value in row.figures.items():
+            figures[name] = _both(figures[name], value) if name in figures else value
+    for (claim, test), figures in together.items():
+        yield Row(claim=claim, test=test, figures=figures)
+
+
+def _both(one: int | float | str, other: int | float | str) -> int | float | str:
+    if isinstance(one, str) or isinstance(other, str):
+        return other
+    return one + other if isinstance(one, int) and isinstance(other, int) else max(one, other)
+
+
 def plain(rows: Iterable[Row]) -> Iterator[str]:
     """One paragraph a claim, so that it is readable in a log of any width."""
     for claim, shown in _by_claim(rows):
@@ -47,8 +65,9 @@ def markdown(rows: Iterable[Row]) -> Iterator[str]:
     yield "| claim | test | figures |"
     yield "| --- | --- | --- |"
     for claim, shown in _by_claim(rows):
-        for number, row in enumerate(shown):
-            yield f"| {'' if number else claim} | `{row.test}` | {in_words(row.figures)} |"
+        of_claim = list(shown)
+        tests = ", ".join(f"`{row.test}`" for row in of_claim)
+        yield f"| {claim} | {tests} | {'; '.join(in_words(row.figures) for row in of_claim)} |"
 
 
 def _by_claim(rows: Iterable[Row]) -> Iterator[tuple[str, Iterator[Row]]]:
@@ -64,7 +83,7 @@ def main(arguments: list[str]) -> int:
     if not options.file.exists():
         print(f"error: no test has noted figures in {options.file}\nhint: make test-hostile", file=sys.stderr)
         return 1
-    rows = Ledger(options.file).rows()
+    rows = list(merged(Ledger(options.file).rows()))
     for line in (markdown if options.markdown else plain)(rows):
         print(line)
     print(f"\n{len({row.claim for row in rows})} claims, {len(rows)} tests", file=sys.stderr)

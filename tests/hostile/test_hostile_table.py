@@ -36,6 +36,15 @@ def test_the_table_in_plain_words_and_as_markdown():
     ]
 
 
+def test_parameters_of_a_test_are_one_row():
+    rows = [
+        Row(claim="C", test="hostile/x.py::c[one]", figures={"inputs": 2, "p99_ms": 3.5, "cipher": "a"}),
+        Row(claim="C", test="hostile/x.py::c[two]", figures={"inputs": 3, "p99_ms": 1.5, "cipher": "b", "failed": 0}),
+    ]
+    figures = {"inputs": 5, "p99_ms": 3.5, "cipher": "b", "failed": 0}
+    assert list(table.merged(rows)) == [Row(claim="C", test="hostile/x.py::c", figures=figures)]
+
+
 def test_nothing_to_print_is_an_error(tmp_path, capsys):
     assert table.main([str(tmp_path / "none.jsonl")]) == 1
     assert "hint: make test-hostile" in capsys.readouterr().err

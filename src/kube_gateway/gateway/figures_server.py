@@ -1,6 +1,8 @@
 """Serves figures over HTTP to whoever reaches the port: GET /metrics, and nothing else.
 
-A web server would be many times as long, and would be loaded by each gateway with AI control.
+A web server would be many times as long, and would be loaded by each gateway with AI control. The port is open to
+strangers: an answer takes milliseconds, so of more than eight connections at once the oldest is ended, and none has more
+than five seconds, however it spends them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 _log = logging.getLogger("worker")
@@ -26,7 +29,8 @@ class FiguresServer:
         self._page = page
         self._content_type = content_type
         self._closed = threading.Event()
-        self._busy = threading.Semaphore(_AT_ONCE)
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
         for descriptor in listeners:
             listener = socket.socket(fileno=descriptor)
             listener.settimeout(_LOOK_EVERY)
@@ -47,22 +51,38 @@ class FiguresServer:
                     _log.warning("cannot accept a connection for figures: %s", error)
                     self._closed.wait(_LOOK_EVERY)
                     continue
-                self._busy.acquire()
+                self._make_room()
+                with self._lock:
+                    self._open[connection] = None
                 threading.Thread(target=self._serve, args=(connection,), daemon=True, name="figures").start()
 
+    def _make_room(self) -> None:
+        with self._lock:
+            while len(self._open) >= _AT_ONCE:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                # Wakes whoever serves it; it may have ended just now.
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+
     def _serve(self, connection: socket.socket) -> None:
+        end = time.monotonic() + _WITHIN
         try:
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(_WITHIN)
+            with contextlib.suppress(OSError):
                 head = b""
                 while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD:
+                    connection.settimeout(max(end - time.monotonic(), 0.001))
                     piece = connection.recv(_LONGEST_HEAD)
                     if not piece:
                         return
                     head += piece
+                connection.settimeout(max(end - time.monotonic(), 0.001))
                 connection.sendall(self._answer(head))
         finally:
-            self._busy.release()
+            # Together, so that nobody ends another connection that has got its number.
+            with self._lock:
+                self._open.pop(connection, None)
+                connection.close()
 
     def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")

@@ -1,0 +1,153 @@
+"""A GatewayPolicy of a user with rights in a namespace: read, or refused, and never less strict than it was."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostile.inputs import broken, corpus, values
+from hostile.length import amount
+from kube_gateway._native import NativeError, decide_access
+from kube_gateway.authorization.policy_set import PolicySet
+from kube_gateway.authorization.reading import read_policies
+from kube_gateway.errors import UsageError
+from kube_gateway.model.pod import Pod
+from properties import cases
+
+READ = "Whatever is in a GatewayPolicy is read, or an error for its author"
+CLOSED = "A GatewayPolicy that cannot be understood denies, or leaves what was in force; it never opens a port"
+RULES = "Whatever a core is told as rules of access is understood or refused, and decides"
+
+POD = Pod(
+    name="web",
+    uid="1",
+    namespace="shop",
+    service_account="web",
+    addresses=("10.0.0.2",),
+    labels={"app": "web", "tier": "front"},
+)
+PEERS = (None, "spiffe://d/ns/shop/sa/web", "spiffe://d/ns/a/sa/b")
+DENYING = {
+    "apiVersion": "kube-gateway.io/v1alpha1",
+    "kind": "GatewayPolicy",
+    "metadata": {"namespace": "shop", "name": "p"},
+    "spec": {"selector": {}, "default": "deny"},
+}
+
+_words = st.sampled_from(
+    ["a", "*", "shop", "web", "allow", "deny", "In", "80", "1-9", "9-1", "spiffe://d/ns/*/sa/*", "é"]
+)
+_some = _words | st.sampled_from([1, 80, 65535, 0, True]) | values
+_peer = st.dictionaries(st.sampled_from(["identity", "namespace", "serviceAccount", "x"]), _some, max_size=3)
+_rule = st.dictionaries(
+    st.sampled_from(["action", "from", "ports", "x"]), _some | st.lists(_some | _peer, max_size=3), max_size=3
+)
+_selector = st.dictionaries(
+    st.sampled_from(["matchLabels", "matchExpressions", "x"]),
+    st.dictionaries(st.sampled_from(["app", "tier", ""]), _some, max_size=2)
+    | st.lists(st.dictionaries(st.sampled_from(["key", "operator", "values"]), _some, max_size=3), max_size=2),
+    max_size=2,
+)
+_spec = st.fixed_dictionaries(
+    {"selector": _selector | _some},
+    optional={
+        "default": st.sampled_from(["allow", "deny"]) | _some,
+        "dryRun": st.booleans() | _some,
+        "rules": st.lists(_rule, max_size=3) | _some,
+        "x": _some,
+    },
+)
+_objects = st.builds(lambda spec: {**DENYING, "spec": spec}, _spec | values) | values
+
+
+def allowed(policies: PolicySet, peer: str | None, port: int) -> bool:
+    """What the core decides by the text that a gateway is given."""
+    text = policies.text_for(POD)
+    return not text or decide_access(rules=text.encode(), peer=peer, port=port)[0][0]
+
+
+def test_hostile_texts_of_policies_are_read_or_refused(figures):
+    outcomes = []
+
+    def read(text: str) -> None:
+        try:
+            outcomes.append(bool(read_policies(text)))
+        except UsageError as error:
+            assert error.message
+            outcomes.append(False)
+
+    for text in corpus("gateway-policies").values():
+        read(text.decode())
+
+    @cases(amount(full=5000, short=200))
+    @given(_objects.map(json.dumps), st.data())
+    def every_text(text, data):
+        read(data.draw(broken(text.encode())).decode(errors="replace") if data.draw(st.booleans()) else text)
+
+    every_text()
+    assert {True, False} == set(outcomes)
+    figures(READ, policies=len(outcomes), refused=outcomes.count(False))
+
+
+def test_what_is_not_understood_never_opens_a_port(figures):
+    tried = misunderstood = 0
+
+    def put(value: Any) -> None:
+        nonlocal tried, misunderstood
+        tried += 1
+        new = PolicySet(trust_domain="d")
+        new.put("shop/p", value)
+        new.text_for(POD)
+        later = PolicySet(trust_domain="d")
+        later.put("shop/p", DENYING)
+        later.put("shop/p", value)
+        if "shop/p" not in new.problems:
+            return
+        misunderstood += 1
+        # Whom it is about may be what cannot be read: then it is about all of its namespace.
+        if new.selecting(POD):
+            assert not any(allowed(new, peer, port) for peer in PEERS for port in (1, 80, 65535))
+        assert not any(allowed(later, peer, port) for peer in PEERS for port in (1, 80, 65535))
+
+    @cases(amount(full=5000, short=200))
+    @given(_objects)
+    def every_object(value):
+        put(value)
+
+    every_object()
+    assert 0 < misunderstood < tried
+    figures(CLOSED, policies=tried, not_understood=misunderstood, ports_opened=0)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_hostile_rules_are_understood_or_refused_by_the_core(figures, peer):
+    policies = PolicySet(trust_domain="d")
+    rules = [{"action": "deny", "from": [{"namespace": "a*"}], "ports": ["1-99"]}, {"ports": [80, "443"]}]
+    policies.put("shop/p", {**DENYING, "spec": {"selector": {}, "default": "deny", "rules": rules}})
+    right = policies.text_for(POD).encode()
+    assert not policies.problems
+    refused = tried = 0
+
+    def decide(text: bytes) -> None:
+        nonlocal refused, tried
+        tried += 1
+        try:
+            decide_access(rules=text, peer=peer, port=80)
+        except NativeError:
+            refused += 1
+
+    for text in corpus("messages").values():
+        decide(text)
+
+    @cases(amount(full=10_000, short=300))
+    @given(broken(right) | st.binary(max_size=200) | _objects.map(lambda value: json.dumps(value).encode()))
+    def every_text(text):
+        decide(text)
+
+    every_text()
+    assert refused > 0
+    figures(RULES, rules=tried, refused=refused)
