@@ -10,7 +10,7 @@ _TOLERATED = 2.0
 
 
 class WallClock:
-    """Compares the wall clock with the one that nobody sets. A machine that was suspended counts as one whose clock was set."""
+    """Compares it with the clock that nobody sets; a machine that was suspended counts as one whose clock was set."""
 
     def __init__(self) -> None:
         self._apart = time.time() - time.monotonic()

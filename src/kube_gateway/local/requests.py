@@ -89,6 +89,12 @@ async def _answer(manager: Manager, request: api.Request) -> api.Answer:
         return api.Pods(pods=_views(manager, pods))
     except KubeGatewayError as error:
         return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
+    except OSError as error:
+        _log.error("%s: %s", type(request).__name__, error)
+        where = f" ({error.filename})" if error.filename else ""
+        hint = f"the manager's log is {manager.instance.manager_log}"
+        message = f"the machine refuses it: {error.strerror or error}{where}"
+        return api.Failure(message=message, hint=hint, usage=False)
 
 
 def _planned(manager: Manager, request: api.PlanFlush) -> api.Planned:

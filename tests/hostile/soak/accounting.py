@@ -53,10 +53,14 @@ class Connection(msgspec.Struct, frozen=True):
             return self.client.sent
         return self.client.sent - self.server.received + self.server.sent - self.client.received
 
-    def stood_at(self, moment: float, *, within: float) -> bool:
-        """Whether it had begun at that moment, or began within so many seconds, and had not ended before."""
+    def met(self, began: float, ended: float) -> bool:
+        """Whether it stood at any time between these moments."""
         ends = [record.ended for record in (self.client, self.server) if record and record.ended is not None]
-        return self.client.opened <= moment + within and max(ends) >= moment
+        return self.client.opened <= ended and max(ends) >= began
+
+
+Interval = tuple[float, float]
+"""Begin and end of something, by the machine's monotonic clock."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +94,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds from connect() to the first byte, of the unluckiest connection that got one."""
         return max((c.client.first - c.client.opened for c in self.connections if c.client.first), default=0.0)
 
-    def unexplained(self, moments: Sequence[float], *, within: float = 0.0) -> list[Connection]:
-        """Those that broke though they did not stand at any of these moments."""
-        return [c for c in self.broken if not any(c.stood_at(moment, within=within) for moment in moments)]
+    def unexplained(self, intervals: Sequence[Interval]) -> list[Connection]:
+        """Those that broke though they stood in none of these intervals."""
+        return [connection for connection in self.broken if not any(connection.met(*each) for each in intervals)]
 
     def summary(self) -> str:
         """For the message of a failed test."""

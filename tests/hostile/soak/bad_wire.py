@@ -2,9 +2,9 @@
 
     python bad_wire.py PORT BRIDGE SEED DELAY JITTER LOSS REPEAT CORRUPT
 
-Runs in the namespace of the bridge, with `PORT` (the pod's port of it) taken off `BRIDGE`; a TAP device takes its place there,
-and frames go from one to the other after their time. Delays are in seconds, the rest are probabilities. Prints `ready`; at the
-end of its input a line of JSON with what it did.
+Runs in the namespace of the bridge, with `PORT` (the pod's port of it) taken off `BRIDGE`; a TAP device takes its place,
+and frames go from one to the other after their time. Delays are in seconds, the rest are probabilities. Prints `ready`,
+and when its input ends a line of JSON with what it did.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def open_port(name):
 
 def carry(wire, port, tap):
     """Until the input ends."""
+
     def into_tap(frame):
         os.write(tap, frame)
 

@@ -6,16 +6,19 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from hostile.length import amount
 from hostile.soak.accounting import Account, Record, account
-from kube_gateway.local import network
+from kube_gateway.local import cgroups, network
 from kube_gateway.observe.capture import Capture
 from kube_gateway.observe.proof import examine
 
@@ -54,22 +57,41 @@ class Conversation:
         """Its account as client (`stop`) or as server (`served`)."""
         return msgspec.convert(self.tell(name, do), list[Record])
 
+    def processes(self, name) -> dict[str, int]:
+        """Process ids of a pod's newest gateway, `supervisor` and `worker`, wherever it is after hand-overs."""
+        generation = f"KUBE_GATEWAY_GENERATION={self.pods.pod(name).generation}".encode()
+        for cgroup in cgroups.gateway_cgroups(cgroups.pod_cgroup(self.pods.instance, name)):
+            found = self.pods.gateway_processes(name, cgroup.name)
+            if "supervisor" in found and generation in _environment(found["supervisor"]):
+                return found
+        raise AssertionError(f"{name} has no gateway\n{self.pods.log(name)}")
+
+    def kill(self, name, *parts) -> None:
+        """SIGKILL for parts of a pod's newest gateway, the whole of it if none is named."""
+        for part, pid in self.processes(name).items():
+            if not parts or part in parts:
+                os.kill(pid, signal.SIGKILL)
+
     def _socket(self, name) -> Path:
         return self._scratch / f"{name}.sock"
 
 
-class Load:
-    """Connections in both directions between two moments; `account` and `ports` are there afterwards.
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a load: the account, and the server ports that carried payload across the bridge, with how much."""
 
-    `ports` are the server ports that carried payload across the bridge. Rates are for each direction.
-    """
+    account: Account
+    ports: dict[int, int]
+    seconds: float
+
+
+class Load:
+    """Connections in both directions between two moments; `seen` is there afterwards. Rates are for each direction."""
+
+    seen: Seen
 
     def __init__(self, talk: Conversation, *, short_per_second=12, pace=150_000, long=3, idle=8) -> None:
         self._talk = talk
         self._job = {"short_per_second": short_per_second, "pace": pace, "long": long, "idle": idle}
-        self.account = Account(connections=(), defects=())
-        self.ports: dict[int, int] = {}
-        self.seconds = 0.0
 
     def __enter__(self) -> Load:
         self._stack = contextlib.ExitStack()
@@ -94,16 +116,31 @@ class Load:
 
     def __exit__(self, kind, *_) -> None:
         with self._stack:
-            self.seconds = time.monotonic() - self._began
+            seconds = time.monotonic() - self._began
             dialled = [record for name in NAMES for record in self._talk.records(name, "stop")]
             served = [record for name in NAMES for record in self._talk.records(name, "served")]
             time.sleep(0.3)
             dropped = self._capture.stop().dropped
         if kind is None:
-            self.account = account(dialled, served)
             evidence = examine(self._path, markers={}, dropped=dropped)
-            self.ports = {port.port: port.payload_bytes for port in evidence.ports if port.payload_bytes}
+            ports = {port.port: port.payload_bytes for port in evidence.ports if port.payload_bytes}
+            self.seen = Seen(account=account(dialled, served), ports=ports, seconds=seconds)
         self._path.unlink()
+
+
+def together(seen: Sequence[Seen]) -> Seen:
+    """What came of several loads, one after the other."""
+    ports = Counter[int]()
+    for one in seen:
+        ports.update(one.ports)
+    connections = itertools.chain.from_iterable(one.account.connections for one in seen)
+    defects = itertools.chain.from_iterable(one.account.defects for one in seen)
+    whole = Account(connections=tuple(connections), defects=tuple(defects))
+    return Seen(account=whole, ports=dict(ports), seconds=sum(one.seconds for one in seen))
+
+
+def _environment(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def long_form(short: float, full: float) -> float:

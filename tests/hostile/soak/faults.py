@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -96,13 +95,28 @@ def full_disk(directory: Path):
 @contextlib.contextmanager
 def out_of_descriptors(pid: int, *, left: int = 0):
     """A process may open `left` more descriptors, and no others."""
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + left, before[1]))
+    before = _limit(pid)
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    # A descriptor is the lowest number that is free.
+    free = (number for number in itertools.count() if number not in taken)
+    _set_limit(pid, next(itertools.islice(free, left, None)))
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        _set_limit(pid, before)
+
+
+def _limit(pid: int) -> int:
+    """Soft limit of open files. Source: proc(5), /proc/PID/limits."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return next(int(line.split()[3]) for line in lines if line.startswith("Max open files"))
+
+
+def _set_limit(pid: int, soft: int) -> None:
+    # As whom the process runs: the limits of others take CAP_SYS_RESOURCE.
+    owner = Path(f"/proc/{pid}").stat()
+    command = ["prlimit", f"--pid={pid}", f"--nofile={soft}:"]
+    subprocess.run(command, check=True, user=owner.st_uid, group=owner.st_gid, extra_groups=[])
 
 
 @contextlib.contextmanager
@@ -112,12 +126,12 @@ def starved(pids, *, share: float = 0.1, period: float = 0.1):
 
     def hold() -> None:
         while not over.is_set():
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(period * (1 - share))
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-            time.sleep(period * share)
+            for number, seconds in ((signal.SIGSTOP, period * (1 - share)), (signal.SIGCONT, period * share)):
+                for pid in pids:
+                    # Others may have ended it meanwhile.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                time.sleep(seconds)
 
     thread = threading.Thread(target=hold)
     thread.start()

@@ -38,6 +38,12 @@ GATEWAY_KILLED_STRICT = Promise(
     may_break="those that stood when it was killed, and those that began before the next one was ready",
     first_byte=12.0,
 )
+GATEWAY_KILLED = Promise(
+    claim="When a whole gateway of a permissive pod is killed new connections of the pod go on in clear at once",
+    may_break="those that stood when it was killed",
+    in_clear=True,
+    first_byte=12.0,
+)
 WATCHER_KILLED = Promise(
     claim="When the watcher is killed and started again no connection breaks, old or new",
     first_byte=2.0,

@@ -72,10 +72,10 @@ def test_what_must_not_be_is_a_defect(dialled, served, defect):
     assert any(defect in found for found in account(dialled, served).defects)
 
 
-def test_a_connection_that_broke_loses_what_was_under_way_and_is_explained_by_the_moment_only():
+def test_a_connection_that_broke_loses_what_was_under_way_and_is_explained_by_what_it_met_only():
     found = account([end(_CLIENT, error="ConnectionResetError", received=20)], [end(_SERVER, received=90)])
     assert (found.defects, found.lost) == ((), 40)
-    assert found.unexplained([10.5]) == []
-    assert found.unexplained([9.9], within=0.2) == []
-    for moment in (9.9, 11.1):
-        assert found.unexplained([moment]) == found.broken
+    for interval in ((10.5, 10.5), (9.9, 10.1), (10.9, 12.0), (9.0, 12.0)):
+        assert found.unexplained([interval]) == []
+    for interval in ((9.0, 9.9), (11.1, 12.0)):
+        assert found.unexplained([interval]) == found.broken
