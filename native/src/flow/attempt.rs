@@ -336,6 +336,7 @@ impl<'a> Connection<'a> {
             Ok(remote) => remote,
             Err(error) => return missed(error),
         };
+        remote.reset_on_drop();
         self.reached();
         let result = async {
             prepare_network(&remote)?;

@@ -22,6 +22,7 @@ use super::peers::{PeerReport, Peers, Standing};
 use super::places::Places;
 use super::pool::Pool;
 use super::services::{Answer, Services};
+use super::sockets::reset_when_closed;
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
 use crate::intercept::Interception;
@@ -228,6 +229,9 @@ impl Gateway {
 
     pub fn listen(self: &Arc<Self>, kind: Listener, socket: std::net::TcpListener) -> io::Result<()> {
         socket.set_nonblocking(true)?;
+        if matches!(kind, Listener::Redirect | Listener::Fixed(_)) {
+            reset_when_closed(&socket);
+        }
         let listener = TcpListener::from_std(socket)?;
         let task = tokio::spawn(Arc::clone(self).accept_forever(kind, listener));
         self.accepting.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default().push(task);
