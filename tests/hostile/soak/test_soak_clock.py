@@ -37,7 +37,7 @@ def test_a_clock_that_jumps_by_an_hour_breaks_nothing_that_stands(talk, clock, f
         for ahead in (HOUR + 60, 0):
             jumps.append(time.monotonic())
             clock.ahead(ahead)
-            load.run_for(long_form(5.0, 60.0))
+            load.run_for(long_form(3.0, 60.0))
     for name in NAMES:
         for change in (f"+{HOUR + 60}", f"-{HOUR + 60}"):
             talk.pods.wait_log(name, f"the clock was set by {change} s")

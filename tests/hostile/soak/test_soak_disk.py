@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 
@@ -53,3 +54,15 @@ def test_a_full_disk_breaks_nothing_and_what_cannot_be_written_down_is_not_done(
         assert pods.upgrade("left").generation == before["left"] + 1
         load.run_for(1.0)
     kept(load.seen, promises.FULL_DISK, figures, refused_orders=refused)
+
+
+def test_a_gateway_that_dies_while_the_disk_is_full_has_a_successor_once_there_is_room(talk):
+    pods = talk.pods
+    generation = pods.pod("left").generation
+    with faults.full_disk(pods.instance.directory):
+        talk.kill("left")
+        time.sleep(2.0)
+        assert pods.pod("left").generation == generation
+        assert pods.pod("left").gateway == "failed"
+    pods.wait_gateway("left", "ready")
+    assert pods.client.wait_settled("left", timeout=20).generation == generation + 1

@@ -22,7 +22,7 @@ NEXT_WITHIN = 6.0
 def test_rotation_every_five_seconds_breaks_nothing(talk, figures):
     before = {name: talk.pods.log(name).count("certificate for") for name in NAMES}
     with Load(talk) as load:
-        load.run_for(long_form(6.0, 60.0))
+        load.run_for(long_form(5.0, 120.0))
     rotations = sum(talk.pods.log(name).count("certificate for") - before[name] for name in NAMES)
     assert rotations >= load.seen.seconds / 5
     kept(load.seen, promises.ROTATION, figures, rotations=rotations)
@@ -31,13 +31,13 @@ def test_rotation_every_five_seconds_breaks_nothing(talk, figures):
 def test_a_worker_that_is_killed_breaks_what_it_carried_and_nothing_else(talk, figures):
     killed = []
     with Load(talk) as load:
-        end = time.monotonic() + long_form(5.0, 60.0)
+        end = time.monotonic() + long_form(3.0, 60.0)
         while time.monotonic() < end:
             for name in NAMES:
                 began = time.monotonic()
                 talk.kill(name, "worker")
                 killed.append((began, time.monotonic() + MOMENT))
-                load.run_for(2.0)
+                load.run_for(1.5)
     kept(load.seen, promises.WORKER_KILLED, figures, faults=killed, killed=len(killed))
 
 
@@ -55,7 +55,7 @@ def test_a_hand_over_to_a_newer_gateway_breaks_nothing(talk, figures):
 def test_a_watcher_that_is_killed_and_started_again_breaks_nothing(talk, figures):
     killed = 0
     with Load(talk) as load:
-        end = time.monotonic() + long_form(4.0, 60.0)
+        end = time.monotonic() + long_form(2.0, 60.0)
         while time.monotonic() < end:
             talk.pods.kill_manager()
             killed += 1

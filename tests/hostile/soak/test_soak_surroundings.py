@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 def test_a_bad_wire_makes_connections_slow_and_breaks_none(talk, figures):
     with Load(talk) as load:
         with faults.bad_wire(talk.pods, "right") as done:
-            load.run_for(long_form(6.0, 120.0))
+            load.run_for(long_form(3.0, 120.0))
         load.run_for(1.0)
     assert min(done.values()) > 0, done
     kept(load.seen, promises.WIRE, figures, **done)
@@ -27,7 +27,7 @@ def test_gateways_with_a_tenth_of_the_processor_time_are_slow_and_break_nothing(
     pids = [pid for name in NAMES for pid in talk.processes(name).values()]
     with Load(talk) as load:
         with faults.starved(pids):
-            load.run_for(long_form(6.0, 60.0))
+            load.run_for(long_form(3.0, 60.0))
         load.run_for(1.0)
     kept(load.seen, promises.STARVATION, figures)
 
@@ -37,9 +37,9 @@ def test_a_worker_out_of_descriptors_keeps_what_stands_and_recovers(talk, figure
     with Load(talk) as load:
         began = time.monotonic()
         with faults.out_of_descriptors(pid):
-            load.run_for(long_form(5.0, 60.0))
+            load.run_for(long_form(2.0, 30.0))
         ended = time.monotonic()
-        load.run_for(3.0)
+        load.run_for(2.0)
     # What stood before is whole, and so is what began after.
     broken = load.seen.account.broken
     assert [connection for connection in broken if not began - 0.2 < connection.client.opened < ended + 0.2] == []
