@@ -13,23 +13,24 @@ _SOURCE = Path(__file__).with_name("clock.c")
 # Gateways and workers get few variables of the environment; PYTHONPATH is one of them.
 _START = """
 import os, sys
-if "kube_gateway" in " ".join(sys.orig_argv) and os.environ.get("LD_PRELOAD") != {library!r}:
+ours = "kube_gateway" in " ".join(sys.orig_argv) and {within!r} in open("/proc/self/cgroup").read()
+if ours and os.environ.get("LD_PRELOAD") != {library!r}:
     os.environ["LD_PRELOAD"] = {library!r}
     os.execv(sys.executable, sys.orig_argv)
 """
 
 
 class Clock:
-    """A clock that all processes of the product go by which are started within `in_force`."""
+    """A clock for processes of the product that start while it is `in_force`, in a cgroup with `within` in its path."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, within: str = "") -> None:
         self._file, self._library = directory / "ahead", directory / "clock.so"
         self._directory = directory
         self.ahead(0)
         define = f'-DCLOCK="{self._file}"'
         command = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", define, "-o", self._library, _SOURCE, "-ldl"]
         subprocess.run(command, check=True)
-        (directory / "sitecustomize.py").write_text(_START.format(library=str(self._library)))
+        (directory / "sitecustomize.py").write_text(_START.format(library=str(self._library), within=within))
         # Workers run as nobody.
         for place in (directory, *directory.parents[:2]):
             place.chmod(0o755)

@@ -61,6 +61,11 @@ CLOCK = Promise(
     may_break="those that began within seconds after the jump",
     first_byte=12.0,
 )
+CLOCKS_APART = Promise(
+    claim="While the clock of one node is an hour off its pods are refused, in clear to nobody, and come back at once",
+    may_break="those that began while it was off, or within seconds after",
+    first_byte=12.0,
+)
 DESCRIPTORS = Promise(
     claim="A worker out of descriptors keeps what stands, resets what is new, sends nothing in clear, and recovers",
     may_break="those that began while there were none",
