@@ -35,6 +35,7 @@ class Watcher:
         self.life = life
         self.connected = True
         self.answering = True
+        self.behind = datetime.timedelta()
         self.asked: list[tuple[float, CertificateRequest]] = []
         self.used: list[float] = []
         self._issuer = Issuer(authority)
@@ -52,7 +53,8 @@ class Watcher:
 
     def answer(self, number: int = -1) -> None:
         request = self.asked[number][1]
-        issued = self._issuer.sign(request.csr, pod=POD, life=datetime.timedelta(seconds=self.life))
+        now = datetime.datetime.now(datetime.UTC) - self.behind
+        issued = self._issuer.sign(request.csr, pod=POD, life=datetime.timedelta(seconds=self.life), now=now)
         message = Certificate(
             number=request.number,
             expires=issued.expires,
@@ -279,3 +281,27 @@ def test_a_gateway_is_of_no_use_once_its_certificate_has_expired(authority):
     time.sleep(0.3)
     with pytest.raises(IdentityError, match="the watcher was not there to renew it"):
         watcher.keeper.check()
+
+
+@pytest.mark.parametrize("change", [3600.0, -3600.0])
+def test_it_is_renewed_at_once_when_the_clock_is_set(authority, monkeypatch, change):
+    real, offset = time.time, [0.0]
+    monkeypatch.setattr(module.time, "time", lambda: real() + offset[0])
+    watcher = Watcher(authority)
+
+    def set_clock() -> None:
+        offset[0] = change
+
+    play(watcher, 0.3, set_clock, 1.2)
+    assert len(watcher.asked) == 2
+    first, second = (request for _, request in watcher.asked)
+    assert first.csr != second.csr
+
+
+def test_a_watcher_whose_clock_is_far_behind_is_not_asked_all_the_time(authority, monkeypatch):
+    monkeypatch.setattr(module, "_ASK_AGAIN", 0.4)
+    watcher = Watcher(authority)
+    # By the gateway's clock each certificate is over when it comes.
+    watcher.behind = datetime.timedelta(hours=2)
+    play(watcher, 1.4)
+    assert 3 <= len(watcher.asked) <= 5

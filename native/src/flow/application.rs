@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::sockets::reset_on_drop;
+use super::sockets::{end_on_drop, reset_on_drop};
 use crate::intercept::pipe::{Pipe, pipe};
 use crate::intercept::sniff::{self, First};
 use crate::intercept::{Interception, Subject};
@@ -22,11 +22,17 @@ use crate::intercept::{Interception, Subject};
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Makes dropping it a reset.
     fn reset_on_drop(&self);
+    /// Makes dropping it an orderly end, which it is not before: a process that is killed ends nothing in order.
+    fn end_on_drop(&self);
 }
 
 impl Socket for TcpStream {
     fn reset_on_drop(&self) {
         reset_on_drop(self);
+    }
+
+    fn end_on_drop(&self) {
+        end_on_drop(self);
     }
 }
 
@@ -81,6 +87,13 @@ impl Socket for Application {
         match &self.carrier {
             Carrier::Tcp(stream) => reset_on_drop(stream),
             Carrier::Pipe(pipe) => pipe.reset(),
+        }
+    }
+
+    fn end_on_drop(&self) {
+        // The socket behind a pipe is the engine's.
+        if let Carrier::Tcp(stream) = &self.carrier {
+            end_on_drop(stream);
         }
     }
 }

@@ -64,6 +64,8 @@ enum NoSession {
     Absent { silent: bool, why: io::Error },
     /// Somebody is there who is not to be trusted, or does not trust us.
     Refused(String),
+    /// Not even tried: this gateway has no descriptor, memory or port left. That says nothing about the peer.
+    Short(io::Error),
 }
 
 /// An application's connection. `open` names the destination that is tried now; `service` is the Service that it is a
@@ -143,6 +145,7 @@ impl<'a> Connection<'a> {
                     self.gateway.peers.bad(peer);
                     return Route::Ended(Outcome::Refuse(why));
                 }
+                Err(NoSession::Short(why)) => return Route::Ended(self.without_resources(&why)),
                 Err(NoSession::Absent { silent, why }) => (silent, why),
             };
             // Another connection may have found it enrolled while this one did not get through.
@@ -171,6 +174,13 @@ impl<'a> Connection<'a> {
         Some(session)
     }
 
+    /// To wait for resources would keep those that this connection has from others.
+    fn without_resources(&self, why: &io::Error) -> Outcome {
+        add(&self.gateway.counters.over_limit, 1);
+        self.gateway.once.warn(self.open.source.ip(), &format!("new connections are reset: {why}"));
+        missed(why)
+    }
+
     /// A pooled session, or a new one. The flag tells which.
     async fn session<T: Tunnel>(
         &self,
@@ -181,7 +191,12 @@ impl<'a> Connection<'a> {
         if let Some(session) = self.pooled(tunnel, peer) {
             return Ok((session, true));
         }
-        let absent = |why: io::Error| NoSession::Absent { silent: why.kind() == io::ErrorKind::TimedOut, why };
+        let absent = |why: io::Error| {
+            if is_short(&why) {
+                return NoSession::Short(why);
+            }
+            NoSession::Absent { silent: why.kind() == io::ErrorKind::TimedOut, why }
+        };
         let within = if standing == Standing::Enrolled { ENROLLED_WITHIN } else { UNKNOWN_WITHIN };
         let own = self.open.source.ip();
         let stream = dial(SocketAddr::new(peer, T::PORT), own, 0, within).await.map_err(absent)?;
@@ -321,6 +336,7 @@ impl<'a> Connection<'a> {
             Ok(remote) => remote,
             Err(error) => return missed(error),
         };
+        remote.reset_on_drop();
         self.reached();
         let result = async {
             prepare_network(&remote)?;
@@ -342,6 +358,12 @@ async fn ask_for_stream<T: Transport>(session: &mut Session<T>, first: &[u8]) ->
         Control::GoAway => Err(SessionError::Closed),
         _ => Err(WireError::Unexpected("an answer that is no STATUS").into()),
     }
+}
+
+/// Whether an error is about this side's resources.
+fn is_short(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|number| short.contains(&number))
 }
 
 fn describe(peer: &PeerIdentity) -> String {

@@ -43,6 +43,9 @@ pub async fn relay<A: Socket>(application: &mut A, remote: &mut TcpStream) -> io
     if result.is_err() {
         application.reset_on_drop();
         remote.reset_on_drop();
+    } else {
+        application.end_on_drop();
+        remote.end_on_drop();
     }
     result
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::peers::{PeerReport, Peers, Standing};
 use super::places::Places;
 use super::pool::Pool;
 use super::services::{Answer, Services};
+use super::sockets::reset_when_closed;
 use super::{inbound, outbound};
 use crate::hooks::maps::SocketMaps;
 use crate::intercept::Interception;
@@ -43,6 +44,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Questions that wait to be passed on; beyond, they count as not answered.
 const MOST_QUERIES: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Whom a warning is about that is about no peer.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -226,6 +229,9 @@ impl Gateway {
 
     pub fn listen(self: &Arc<Self>, kind: Listener, socket: std::net::TcpListener) -> io::Result<()> {
         socket.set_nonblocking(true)?;
+        if matches!(kind, Listener::Redirect | Listener::Fixed(_)) {
+            reset_when_closed(&socket);
+        }
         let listener = TcpListener::from_std(socket)?;
         let task = tokio::spawn(Arc::clone(self).accept_forever(kind, listener));
         self.accepting.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default().push(task);
@@ -306,7 +312,7 @@ impl Gateway {
                 Err(error) => {
                     // Out of descriptors, most likely: others have to end first.
                     add(&self.counters.over_limit, 1);
-                    log::warn(format!("cannot accept a connection: {error}"));
+                    self.once.warn(NOBODY, &format!("cannot accept connections, new ones wait: {error}"));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -82,6 +82,8 @@ pub async fn relay<A: Socket, T: Transport>(
     let result = std::future::poll_fn(|cx| relay.poll(cx)).await;
     if result.is_err() || relay.broken {
         relay.application.reset_on_drop();
+    } else {
+        relay.application.end_on_drop();
     }
     result.map(|()| !relay.going_away)
 }

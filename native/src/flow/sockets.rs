@@ -31,8 +31,20 @@ pub fn prepare_network(stream: &TcpStream) -> io::Result<()> {
 
 /// Makes dropping the stream a reset: the application sees an error, not an orderly end.
 pub fn reset_on_drop(stream: &TcpStream) {
+    reset_when_closed(stream);
+}
+
+/// Makes closing a socket a reset, whoever closes it: when this process is killed the kernel does, and with an end in order
+/// what was cut would look whole. What a listener accepts inherits it.
+pub fn reset_when_closed(socket: &impl AsFd) {
     // Fails only on a socket that is already dead.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Makes dropping the stream an orderly end: both sides have ended, and what is still to be sent is sent.
+pub fn end_on_drop(stream: &TcpStream) {
+    // Fails only on a socket that is already dead.
+    let _ = SockRef::from(stream).set_linger(None);
 }
 
 /// Dials from one of the pod's own addresses; `port` is the source port to try first, 0 for any.
@@ -64,6 +76,7 @@ pub async fn dial_application(
 ) -> io::Result<TcpStream> {
     let attempt = async {
         let socket = new_socket(to)?;
+        reset_when_closed(&socket);
         bind_any_port(&socket, to.ip())?;
         maps.set_real_client(socket.as_fd(), client)?;
         let stream = match connect(socket, to).await {
@@ -91,6 +104,7 @@ async fn dial_from_chosen_port(to: SocketAddr, client: SocketAddr, maps: &Socket
         if socket.bind(&SocketAddr::new(to.ip(), port).into()).is_err() {
             continue;
         }
+        reset_when_closed(&socket);
         maps.set_real_client(socket.as_fd(), client)?;
         match connect(socket, to).await {
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}

@@ -11,7 +11,7 @@ use super::policy::Policy;
 use super::sniff::{self, First};
 use super::{Interception, Subject, http1, http2};
 use crate::flow::counters::{Active, add};
-use crate::flow::sockets::reset_on_drop;
+use crate::flow::sockets::{end_on_drop, reset_on_drop};
 use crate::log;
 use crate::tunnel::buffers::Buffer;
 
@@ -54,8 +54,15 @@ pub async fn run(
         converse(&context, &mut wire).await.map(|turn| (turn, [wire.client.buffer, wire.server.buffer]))
     };
     let result = match turn {
-        Ok((Turn::Http2, early)) => http2::serve(context, application, &server, early).await,
-        Ok((Turn::Over, _)) => Ok(()),
+        Ok((Turn::Http2, early)) => {
+            // Whoever speaks HTTP/2 knows by its frames what is whole.
+            end_on_drop(&application);
+            http2::serve(context, application, &server, early).await
+        }
+        Ok((Turn::Over, _)) => {
+            end_on_drop(&application);
+            Ok(())
+        }
         Err(error) => {
             reset_on_drop(&application);
             Err(error)

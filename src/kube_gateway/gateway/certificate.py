@@ -18,6 +18,7 @@ import msgspec
 from kube_gateway import _native
 from kube_gateway.control.messages import Certificate, CertificateRequest
 from kube_gateway.errors import IdentityError
+from kube_gateway.gateway.wall_clock import WallClock
 
 _log = logging.getLogger("supervisor")
 
@@ -27,6 +28,7 @@ _RENEW_AT = 0.5
 _JITTER = 0.1
 _ASK_AGAIN = 5.0
 _SHORTEST = 0.1
+_LOOK_AT_CLOCK = 1.0
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,8 @@ class CertificateKeeper:
             expires=message.expires,
         )
         self._pending = None
-        self._asked_at = 0.0
+        # When it was asked for stays known: by a clock that is not the watcher's it may be over already, and then the
+        # next one is not asked for at once.
         life = message.expires - time.time()
         self._renew_at = time.time() + life * (_RENEW_AT - random.uniform(0, _JITTER))  # noqa: S311 - jitter
         _log.info("certificate for %s, valid for %.0f s", message.spiffe_id, life)
@@ -111,8 +114,12 @@ class CertificateKeeper:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask in time, for ever."""
+        """Ask in time, for ever; at once when the clock was set, as no certificate of before may be valid by it."""
+        clock = WallClock()
         while True:
+            if change := clock.set_by():
+                _log.warning("the clock was set by %+.0f s, asking for another certificate", change)
+                self._renew_at = self._asked_at = 0.0
             now = time.time()
             due = max(self._renew_at, self._asked_at + self._pause())
             if now >= due:
@@ -121,7 +128,7 @@ class CertificateKeeper:
             self._wake.clear()
             # Not wait_for(): on Python 3.11 it loses a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(due - now, _SHORTEST)):
+                async with asyncio.timeout(min(max(due - now, _SHORTEST), _LOOK_AT_CLOCK)):
                     await self._wake.wait()
 
     def _pause(self) -> float:

@@ -110,7 +110,7 @@ class Manager:
                 workload.record = msgspec.structs.replace(workload.record, exit_code=workload.exit_code)
                 try:
                     save(self.instance, workload.record)
-                except OSError as error:
+                except LocalModeError as error:
                     _log.error("cannot write down how %s ended: %s", workload.record.name, error)
 
     def observe(self) -> Observed:
@@ -173,9 +173,12 @@ class Manager:
             case actions.ClearProblem():
                 pod.problem = None
 
-    async def _start_gateway(self, pod: LocalPod, generation: int) -> None:
+    async def _start_gateway(self, pod: LocalPod, generation: int, *, beside: bool = False) -> None:
+        """Start one, `beside` the one that runs if it shall take over from it."""
         record = msgspec.structs.replace(pod.workload.record, generation=generation)
         save(self.instance, record)
+        if beside:
+            pod.put_aside()
         pod.workload.record = record
         _log.info("starting gateway %d of %s", generation, record.pod.key)
         self._keep(await pod.gateway.start(self.instance, record, generation, changed=self.changed))
@@ -250,8 +253,9 @@ class Manager:
             annotations = {key: value for key, value in record.annotations.items() if key not in request.remove}
             annotations |= request.set
             settings_from_annotations(annotations)
-            pod.workload.record = msgspec.structs.replace(record, annotations=annotations)
-            save(self.instance, pod.workload.record)
+            record = msgspec.structs.replace(record, annotations=annotations)
+            save(self.instance, record)
+            pod.workload.record = record
         self.changed()
         return pod
 
@@ -282,9 +286,7 @@ class Manager:
                 raise LocalModeError(
                     f"{name} has no gateway that is ready", hint="a gateway takes over from one that is"
                 )
-            generation = pod.gateway.generation + 1
-            pod.put_aside()
-            await self._start_gateway(pod, generation)
+            await self._start_gateway(pod, pod.gateway.generation + 1, beside=True)
         self.changed()
         return pod
 

@@ -60,35 +60,52 @@ async def _whole(reader: asyncio.StreamReader) -> bytes:
 
 async def _answer(manager: Manager, request: api.Request) -> api.Answer:
     try:
-        match request:
-            case api.ListPods():
-                pods = list(manager.pods.values())
-            case api.Run():
-                pods = [await manager.run_pod(request)]
-            case api.Annotate():
-                pods = [await manager.annotate(request)]
-            case api.SetConfig():
-                pods = [await manager.configure(request)]
-            case api.Upgrade():
-                pods = [await manager.upgrade(request.name)]
-            case api.PlanFlush():
-                return _planned(manager, request)
-            case api.GetReceipt():
-                return api.ReceiptText(text=await _receipt(manager, request))
-            case api.Delete():
-                await manager.delete(request.name)
-                pods = []
-            case api.SetService():
-                manager.set_service(request.service)
-                pods = []
-            case api.DeleteService():
-                manager.delete_service(request.name)
-                pods = []
-            case api.ApplyPolicies() | api.RemovePolicy() | api.ListPolicies():
-                return api.Policies(policies=answer_about_policies(manager, request))
-        return api.Pods(pods=_views(manager, pods))
+        return await _answered(manager, request)
     except KubeGatewayError as error:
         return api.Failure(message=error.message, hint=error.hint, usage=isinstance(error, UsageError))
+    except OSError as error:
+        _log.error("%s: %s", type(request).__name__, error)
+        where = f" ({error.filename})" if error.filename else ""
+        hint = f"the manager's log is {manager.instance.manager_log}"
+        message = f"the machine refuses it: {error.strerror or error}{where}"
+        return api.Failure(message=message, hint=hint, usage=False)
+
+
+async def _answered(manager: Manager, request: api.Request) -> api.Answer:
+    match request:
+        case api.PlanFlush():
+            return _planned(manager, request)
+        case api.GetReceipt():
+            return api.ReceiptText(text=await _receipt(manager, request))
+        case api.ApplyPolicies() | api.RemovePolicy() | api.ListPolicies():
+            return api.Policies(policies=answer_about_policies(manager, request))
+        case api.SetService():
+            manager.set_service(request.service)
+            return api.Pods(pods=())
+        case api.DeleteService():
+            manager.delete_service(request.name)
+            return api.Pods(pods=())
+        case _:
+            return api.Pods(pods=_views(manager, await _about_pods(manager, request)))
+
+
+async def _about_pods(
+    manager: Manager, request: api.ListPods | api.Run | api.Annotate | api.SetConfig | api.Upgrade | api.Delete
+) -> list[LocalPod]:
+    match request:
+        case api.ListPods():
+            return list(manager.pods.values())
+        case api.Run():
+            return [await manager.run_pod(request)]
+        case api.Annotate():
+            return [await manager.annotate(request)]
+        case api.SetConfig():
+            return [await manager.configure(request)]
+        case api.Upgrade():
+            return [await manager.upgrade(request.name)]
+        case api.Delete():
+            await manager.delete(request.name)
+            return []
 
 
 def _planned(manager: Manager, request: api.PlanFlush) -> api.Planned:

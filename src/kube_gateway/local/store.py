@@ -45,11 +45,17 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def save(instance: Instance, record: PodRecord) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record, whole or not at all. Raises `LocalModeError` when it cannot be written."""
     path = instance.pod_directory(record.name) / "pod.json"
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(record))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(msgspec.json.encode(record))
+        temporary.replace(path)
+    except OSError as error:
+        raise LocalModeError(
+            f"cannot write {path}: {error.strerror}",
+            hint="nothing of this pod was changed; what cannot be written down is not done",
+        ) from error
 
 
 def load_all(instance: Instance) -> list[PodRecord]:
