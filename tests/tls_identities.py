@@ -12,7 +12,7 @@ from kube_gateway import _native
 from kube_gateway.control.tls import server_context
 from kube_gateway.gateway.certificate import Identity
 from kube_gateway.identity.authority import Authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 HOUR = datetime.timedelta(hours=1)
@@ -26,7 +26,7 @@ def identity_of(
     """An identity of service account `name` that trusts `roots` (its own authority unless given)."""
     key, request = _native.create_key_and_request()
     pod = Pod(name=name, uid=name, namespace="shop", service_account=name, addresses=("127.0.0.1",))
-    issued = Issuer(authority).sign(request, pod=pod, life=HOUR, now=now)
+    issued = RootIssuer(authority).sign(request, pod=pod, life=HOUR, now=now)
     return Identity(
         chain=issued.chain,
         key=key,

@@ -18,6 +18,7 @@ __all__ = [
     "connections",
     "create_key_and_request",
     "decide_access",
+    "describe_identity",
     "destroy_connections",
     "drop_privileges",
     "has_hooks",
@@ -111,6 +112,9 @@ def unmount_cgroups(directory: str) -> None:
 def read_certificate(chain: str) -> tuple[str, int]:
     """The SPIFFE id of the first certificate of a PEM chain, and when it expires, in seconds since the epoch."""
 
+def describe_identity(chain: str, trust_bundle: str) -> bytes:
+    """What a PEM chain would prove, and the roots of a bundle, as JSON of `IdentityReport`. Raises NativeError."""
+
 def has_hooks(cgroup: str) -> int:
     """How many programs of kube-gateway are attached to this cgroup."""
 
@@ -157,6 +161,8 @@ class Core:
         """Start the threads. `addresses` are the pod's own, `maps` those of `Hooks.shared_maps`."""
     def set_identity(self, *, chain: str, key: str, trust_bundle: str, trust_domain: str) -> None:
         """Use this certificate from the next session on; streams under an older one run on. All PEM."""
+    def set_revoked(self, uids: list[str]) -> None:
+        """Have nothing more to do with pods of these uids, and with these only: what stands with them is reset."""
     def configure(self, *, mode: str, debug: bool) -> None:
         """`mode` is `none` (no tunnels at all), `off` (tunnels without TLS), `permissive` or `strict`."""
     def listen(self, kind: str, socket: int) -> None:

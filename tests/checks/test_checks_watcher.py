@@ -74,6 +74,8 @@ def test_a_right_that_is_missing_is_named_as_a_rule():
     assert [finding.message for finding in found.findings] == [
         '{"apiGroups":[""],"resources":["pods"],"verbs":["get","list","watch"]}',
         '{"apiGroups":[""],"resources":["configmaps"],"verbs":["list","watch"]}',
+        '{"apiGroups":[""],"resources":["configmaps"],"resourceNames":["kube-gateway-revoked"],"verbs":["get","patch"]}'
+        " in the namespace kube-gateway",
         '{"apiGroups":[""],"resources":["configmaps"],"resourceNames":["kube-gateway-status"],"verbs":["patch"]}'
         " in the namespace kube-gateway",
     ]

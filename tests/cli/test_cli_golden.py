@@ -22,18 +22,22 @@ Options:
   -h, --help  Show this message and exit.
 
 Verbs:
-  demo     Two running pods, in clear and then encrypted
-  install  Print the watcher's manifest, for kubectl apply -f -
-  check    Whether a cluster is fit for kube-gateway, and all is well in it
-  status   Pods of a cluster: which are encrypted, which are not, and why
-  flush    What netflush would do to a pod's connections, one by one
-  local    Pods on this machine, without a cluster
-  verify   Prove that traffic between two pods is encrypted
-  ai       Control of LLM calls: check, explain and try policies
-  ca       The certificate authority
-  watch    Watch a cluster, and put gateways into its pods (started by
-           install)
-  gateway  Run the gateway of this pod (started by the watcher)
+  demo      Two running pods, in clear and then encrypted
+  install   Print the watcher's manifest, for kubectl apply -f -
+  check     Whether a cluster is fit for kube-gateway, and all is well in it
+  status    Pods of a cluster: which are encrypted, which are not, and why
+  flush     What netflush would do to a pod's connections, one by one
+  local     Pods on this machine, without a cluster
+  verify    Prove that traffic between two pods is encrypted
+  ai        Control of LLM calls: check, explain and try policies
+  ca        The certificate authority
+  identity  What a pod would prove: its certificate, and the roots that it
+            trusts
+  revoke    Have nothing more to do with a pod, whatever its certificate says
+  unrevoke  Take back a pod that was revoked
+  watch     Watch a cluster, and put gateways into its pods (started by
+            install)
+  gateway   Run the gateway of this pod (started by the watcher)
 """
 
 

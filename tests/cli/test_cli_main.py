@@ -15,7 +15,7 @@ import pytest
 
 from kube_gateway import __version__, _native
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 
@@ -85,7 +85,7 @@ def test_a_gateway_whose_certificate_has_expired_says_so(tmp_path):
     key, request = _native.create_key_and_request()
     life, past = datetime.timedelta(hours=1), datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2)
     pod = Pod(name="web", uid="1", addresses=("10.0.0.2",))
-    chain = Issuer(create_authority(tmp_path / "ca")).sign(request, pod=pod, life=life, now=past).chain
+    chain = RootIssuer(create_authority(tmp_path / "ca")).sign(request, pod=pod, life=life, now=past).chain
     told = {
         "CONTROL": "tls:10.0.0.4:18444",
         "POD": pod.key,

@@ -17,7 +17,14 @@ from kube_gateway.model.service import Backend, ServiceBackends
 
 SERVICE = ServiceBackends(service="shop/web", backends=(Backend(address="10.0.0.3", port=8080),))
 CERTIFICATE = messages.Certificate(
-    number=7, expires=1.0, chain="c", trust_bundle="b", trust_generation=1, spiffe_id="spiffe://x/y", trust_domain="x"
+    number=7,
+    serial="a",
+    expires=1.0,
+    chain="c",
+    trust_bundle="b",
+    trust_generation=1,
+    spiffe_id="spiffe://x/y",
+    trust_domain="x",
 )
 
 

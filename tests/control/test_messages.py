@@ -33,6 +33,7 @@ FROM_WATCHER = [
     messages.Configure(revision=1, addresses=("10.0.0.2",), settings=Settings(wanted=True)),
     messages.Certificate(
         number=7,
+        serial="a",
         expires=1.0,
         chain="c",
         trust_bundle="b",
@@ -40,6 +41,9 @@ FROM_WATCHER = [
         spiffe_id="spiffe://x/y",
         trust_domain="x",
     ),
+    messages.Trust(trust_bundle="b"),
+    messages.Renew(),
+    messages.Revoked(uids=("1", "2")),
     messages.PeerAnswer(address="10.0.0.1", enrolled=True),
     messages.ServiceAnswer(address="10.96.0.9", port=1),
     messages.ServiceAnswer(

@@ -19,7 +19,7 @@ from kube_gateway.gateway.certificate import Identity
 from kube_gateway.gateway.handover.channel import Channel
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.identity.authority import Authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 ADDRESSES = ("10.89.0.2", "fd89::2")
@@ -32,7 +32,7 @@ def gateway(
     """A gateway of the pod, or of another if something differs."""
     key, request = _native.create_key_and_request()
     pod = Pod(name="pod", uid=UID, service_account=account, addresses=addresses)
-    issued = Issuer(authority).sign(request, pod=pod, life=datetime.timedelta(hours=1))
+    issued = RootIssuer(authority).sign(request, pod=pod, life=datetime.timedelta(hours=1))
     identity = Identity(
         chain=issued.chain,
         key=key,

@@ -17,7 +17,7 @@ from kube_gateway.gateway import certificate as module
 from kube_gateway.gateway.certificate import CertificateKeeper, Identity
 from kube_gateway.identity.authority import Authority, create_authority
 from kube_gateway.identity.bundle import trust_bundle
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 POD = Pod(name="web", uid="1", addresses=("10.0.0.2",))
@@ -38,7 +38,7 @@ class Watcher:
         self.behind = datetime.timedelta()
         self.asked: list[tuple[float, CertificateRequest]] = []
         self.used: list[float] = []
-        self._issuer = Issuer(authority)
+        self._issuer = RootIssuer(authority)
         self._bundle = trust_bundle([authority])
         self.keeper = CertificateKeeper(
             request=self._take, use=lambda: self.used.append(time.monotonic()), initial=initial
@@ -57,6 +57,7 @@ class Watcher:
         issued = self._issuer.sign(request.csr, pod=POD, life=datetime.timedelta(seconds=self.life), now=now)
         message = Certificate(
             number=request.number,
+            serial=f"{issued.serial:x}",
             expires=issued.expires,
             chain=issued.chain,
             trust_bundle=self._bundle.pem,

@@ -14,7 +14,7 @@ from kube_gateway.control.whereabouts import Whereabouts
 from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.gateway.environment import read_environment
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 
@@ -33,7 +33,7 @@ def secret(tmp_path_factory):
     authority = create_authority(tmp_path_factory.mktemp("authority"), trust_domain="example.org")
     key, request = _native.create_key_and_request()
     pod = Pod(name="web", uid="u-1", addresses=("10.0.0.2",))
-    issued = Issuer(authority).sign(request, pod=pod, life=datetime.timedelta(hours=1))
+    issued = RootIssuer(authority).sign(request, pod=pod, life=datetime.timedelta(hours=1))
     return {"KEY": key, "CERTIFICATE": issued.chain, "TRUST_BUNDLE": "the roots"}
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kube_gateway import _native
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 HOUR = datetime.timedelta(hours=1)
@@ -30,7 +30,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def issued(authority):
-    return Issuer(authority).sign(_native.create_key_and_request()[1], pod=POD, life=HOUR)
+    return RootIssuer(authority).sign(_native.create_key_and_request()[1], pod=POD, life=HOUR)
 
 
 def verified(
@@ -70,13 +70,13 @@ def test_openssl_refuses_it_under_another_root_of_the_same_name(tmp_path, issued
 
 def test_a_leaf_cannot_certify_others(tmp_path, authority):
     key, request = _native.create_key_and_request()
-    leaf = Issuer(authority).sign(request, pod=POD, life=HOUR)
+    leaf = RootIssuer(authority).sign(request, pod=POD, life=HOUR)
     impostor = type(authority)(
         x509.load_pem_x509_certificate(leaf.chain.encode()),
         serialization.load_pem_private_key(key.encode(), password=None),
         trust_domain=authority.trust_domain,
     )
-    issuer = Issuer(authority)
+    issuer = RootIssuer(authority)
     issuer._authority = impostor
     forged = issuer.sign(_native.create_key_and_request()[1], pod=POD, life=HOUR)
     (tmp_path / "between.pem").write_text(leaf.chain)
@@ -110,13 +110,13 @@ def test_only_signatures_and_nothing_else_may_be_made_with_a_leafs_key(issued):
 def test_a_service_account_that_would_change_the_id_is_not_certified(authority, account):
     pod = Pod(name="web", uid="1", service_account=account, addresses=("10.0.0.2",))
     with pytest.raises(IdentityError):
-        Issuer(authority).sign(_native.create_key_and_request()[1], pod=pod, life=HOUR)
+        RootIssuer(authority).sign(_native.create_key_and_request()[1], pod=pod, life=HOUR)
 
 
 @given(text=st.text(max_size=200))
 def test_any_text_as_request_is_refused_in_words(authority, text):
     with pytest.raises(IdentityError):
-        Issuer(authority).sign(text, pod=POD, life=HOUR)
+        RootIssuer(authority).sign(text, pod=POD, life=HOUR)
 
 
 @given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
@@ -129,4 +129,4 @@ def test_a_request_with_one_byte_changed_never_gets_other_names(authority, posit
     except ValueError:
         return
     with pytest.raises(IdentityError):
-        Issuer(authority).sign(changed, pod=POD, life=HOUR)
+        RootIssuer(authority).sign(changed, pod=POD, life=HOUR)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kube_gateway import _native
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 HOUR = datetime.timedelta(hours=1)
@@ -31,7 +31,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def issuer(authority):
-    return Issuer(authority)
+    return RootIssuer(authority)
 
 
 def request(key=None, *, names=(), sign_with=None) -> str:

@@ -14,7 +14,7 @@ from kube_gateway import manifests
 from kube_gateway.cli.install import command as install
 from kube_gateway.cli.watch import command as watch
 from kube_gateway.kube.refusals import rule_for
-from kube_gateway.watcher import configuration, summary
+from kube_gateway.watcher import configuration, identity_store, summary
 from watcher.cluster_world import World
 from watcher.made import pod_body
 from watcher.simulated import SimulatedWatcher, hurry
@@ -47,6 +47,9 @@ USED_AT_HOME = {
     ("coordination.k8s.io", "leases", ""): ("create",),
     # kube/lease.py: LeaderElection._look and _write
     ("coordination.k8s.io", "leases", "kube-gateway-watcher"): ("get", "update"),
+    # watcher/identity_store.py: IdentityStore
+    ("", "secrets", "watcher"): ("get", "patch"),
+    ("", "configmaps", "kube-gateway-revoked"): ("get", "patch"),
     # watcher/summary.py: Publisher, whose server-side apply only patches: the ConfigMap is part of the manifest
     ("", "configmaps", "kube-gateway-status"): ("patch",),
 }
@@ -119,10 +122,11 @@ async def test_what_is_written_while_a_pod_is_enrolled_and_leaves_is_what_there_
     assert written | {("", "secrets", "create")} == granted
 
 
-def test_no_secret_is_ever_read(objects):
+def test_no_secret_is_ever_read_but_the_authoritys_own(objects):
     for kind in ("Role", "ClusterRole"):
-        for (_, resource, _), verbs in rules(objects[kind, "kube-gateway-watcher"]).items():
-            assert resource != "secrets" or not set(verbs) & {"get", "list", "watch", "*"}
+        for (_, resource, name), verbs in rules(objects[kind, "kube-gateway-watcher"]).items():
+            own = (kind, name) == ("Role", configuration.AUTHORITY_SECRET)
+            assert resource != "secrets" or not set(verbs) & ({"list", "watch", "*"} if own else {*READS, "*"})
 
 
 def test_names_are_those_that_the_code_expects(objects, deployment):
@@ -137,7 +141,13 @@ def test_names_are_those_that_the_code_expects(objects, deployment):
     assert objects["Service", configuration.SERVICE]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
     named = {name for _, _, name in rules(objects["Role", "kube-gateway-watcher"])} - {""}
-    assert named == {configuration.LEASE, summary.CONFIG_MAP}
+    assert named == {
+        configuration.LEASE,
+        configuration.AUTHORITY_SECRET,
+        summary.CONFIG_MAP,
+        identity_store.REVOCATIONS_MAP,
+    }
+    assert ("ConfigMap", identity_store.REVOCATIONS_MAP) in objects
     assert ("ConfigMap", summary.CONFIG_MAP) in objects
 
 

@@ -95,7 +95,8 @@ class Api(httpx2.AsyncBaseTransport):
         """Remove what belongs to pods that are gone."""
         uids = {pod["metadata"]["uid"] for pod in self.objects["pods"].values()}
         for name, secret in list(self.objects["secrets"].items()):
-            if not uids & {owner["uid"] for owner in secret["metadata"]["ownerReferences"]}:
+            owners = secret["metadata"].get("ownerReferences")
+            if owners is not None and not uids & {owner["uid"] for owner in owners}:
                 del self.objects["secrets"][name]
 
     def compact(self):
@@ -125,7 +126,7 @@ class Api(httpx2.AsyncBaseTransport):
         path, query = request.url.path, dict(request.url.params)
         match = NAMES.fullmatch(path)
         assert match, path
-        if request.method == "GET" and match["kind"] in WATCHED:
+        if request.method == "GET" and match["kind"] in WATCHED and not match["name"]:
             if self.reading_fails:
                 raise httpx2.ConnectError("Connection refused")
             await asyncio.sleep(0)
@@ -172,12 +173,16 @@ class Api(httpx2.AsyncBaseTransport):
         if method == "POST":
             return self._create(kind, match["namespace"], body)
         known = self.objects[kind].get(key)
+        if method == "PATCH" and known is not None and kind in ("secrets", "configmaps") and "apiVersion" not in body:
+            return self._merge(kind, known, body)
         if kind == "secrets" and method == "PATCH":
             assert DNS.fullmatch(match["name"]) and len(match["name"]) <= 253
             return 200, self.put(kind, body)
         if known is None:
             return status(404, "NotFound", f'{kind} "{match["name"]}" not found')
         match method, kind, part:
+            case "PATCH", "configmaps", _:
+                return 200, self.put(kind, body)
             case "GET", _, _:
                 return 200, known
             case "DELETE", _, _:
@@ -192,6 +197,14 @@ class Api(httpx2.AsyncBaseTransport):
             case "PATCH", "pods", "status":
                 return self._condition(key, known, body)
         raise AssertionError((method, kind, part))
+
+    def _merge(self, kind, known, body):
+        version = body["metadata"].get("resourceVersion", known["metadata"]["resourceVersion"])
+        if version != known["metadata"]["resourceVersion"]:
+            return status(409, "Conflict", "the object has been modified")
+        data = {**(known.get("data") or {}), **body["data"]}
+        data = {key: value for key, value in data.items() if value is not None}
+        return 200, self.put(kind, {**known, "metadata": dict(known["metadata"]), "data": data})
 
     def _create(self, kind, namespace, body):
         if kind == "events":

@@ -15,8 +15,7 @@ import msgspec
 from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.identity.authority import create_authority
-from kube_gateway.identity.bundle import trust_bundle
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.roots import Roots
 from kube_gateway.model.flow import GatewaySnapshot
 from kube_gateway.watcher.authority import Signer
 from kube_gateway.watcher.configuration import Configuration
@@ -127,15 +126,19 @@ def configuration(**options):
     return Configuration(**{**values, "control": "tls:10.96.0.9:18444", **options})
 
 
-@functools.cache
 def signer():
-    """One authority for all tests: making one takes time."""
+    """What signs for the one authority of all tests: making one takes time."""
+    return signer_of(_authority())
+
+
+@functools.cache
+def _authority():
     with tempfile.TemporaryDirectory() as directory:
-        return signer_of(create_authority(Path(directory) / "authority"))
+        return create_authority(Path(directory) / "authority")
 
 
 def signer_of(authority):
-    return Signer(authority=authority, issuer=Issuer(authority), bundle=trust_bundle([authority]))
+    return Signer(Roots(current=authority))
 
 
 def free_port():

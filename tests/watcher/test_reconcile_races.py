@@ -10,7 +10,7 @@ import time
 import pytest
 
 from kube_gateway.errors import IdentityError
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.watcher.memory import RETRY_REFUSED
 from kube_gateway.watcher.reconcile import Reconciler
 from watcher.made import ended, pod_body, with_condition, with_gateways
@@ -175,7 +175,7 @@ async def test_a_root_that_expired_is_told_and_not_tried_again_at_once(world, mo
     def expired(*_, **__):
         raise IdentityError("the root certificate of cluster.local expired on 2020-01-01")
 
-    monkeypatch.setattr(Issuer, "sign", expired)
+    monkeypatch.setattr(RootIssuer, "sign", expired)
     world.api.put("pods", pod_body(encrypt="true"))
     watcher = watch(world)
     await asyncio.sleep(0.2)

@@ -99,11 +99,10 @@ impl<'a> Connection<'a> {
             return self.in_clear(others).await;
         }
         let mode = self.gateway.mode();
-        let route = match (mode, self.gateway.identity.load_full()) {
-            (Mode::Clear, _) => Route::Clear,
-            (Mode::Off, _) => self.route(&Plain, others).await,
-            (_, Some(identity)) => self.route(&Tls(identity), others).await,
-            (_, None) => Route::Clear,
+        let route = match mode {
+            Mode::Clear => Route::Clear,
+            Mode::Off => self.route(&Plain, others).await,
+            Mode::Permissive | Mode::Strict => self.route_over_tls(others).await,
         };
         match route {
             Route::Ended(outcome) => outcome,
@@ -115,6 +114,22 @@ impl<'a> Connection<'a> {
     fn reached(&self) {
         if let Some((service, destination)) = &self.service {
             self.gateway.services.used(service, *destination, self.open.destination);
+        }
+    }
+
+    /// Over TLS, with the identity that is in use. One that was replaced meanwhile may have been refused for its age: a
+    /// peer may have learned of another root, or have forgotten ours, while this one was being dialled.
+    async fn route_over_tls(&mut self, others: bool) -> Route {
+        let Some(mut identity) = self.gateway.identity.load_full() else { return Route::Clear };
+        loop {
+            let route = self.route(&Tls(Arc::clone(&identity)), others).await;
+            let now = self.gateway.identity.load_full();
+            match (route, now) {
+                (Route::Ended(Outcome::Refuse(_)), Some(now)) if now.generation != identity.generation => {
+                    identity = now
+                }
+                (route, _) => return route,
+            }
         }
     }
 
@@ -211,6 +226,10 @@ impl<'a> Connection<'a> {
                     NoSession::Refused(why)
                 }
             })?;
+        if self.gateway.revocations.contains(session.peer.as_deref()) {
+            add(&self.gateway.counters.revoked_refused, 1);
+            return Err(NoSession::Refused("its certificate is revoked".to_owned()));
+        }
         add(&self.gateway.counters.sessions_dialled, 1);
         if standing != Standing::Enrolled {
             let how = session.peer.as_deref().map_or_else(|| "without TLS".to_owned(), describe);
@@ -235,6 +254,8 @@ impl<'a> Connection<'a> {
             Ok(Err(SessionError::Io(error))) => match HandshakeError::from(error) {
                 HandshakeError::Refused(why) => {
                     self.gateway.peers.bad(peer);
+                    // Its gateway has not read what came with OPEN.
+                    self.early = first.split_off(first.len() - early);
                     return Some(Outcome::Refuse(why));
                 }
                 HandshakeError::Broken(_) if reused && early == 0 => return None,
@@ -252,7 +273,19 @@ impl<'a> Connection<'a> {
             self.reached();
             // A connection that is idle owns no buffer.
             drop(first);
-            match relay(&mut self.application, &mut session, &self.gateway.counters, None).await {
+            let other = session.peer.clone();
+            let relayed = tokio::select! {
+                biased;
+                relayed = relay(&mut self.application, &mut session, &self.gateway.counters, None) => relayed,
+                () = self.gateway.revocations.of(other) => {
+                    add(&self.gateway.counters.revoked_ended, 1);
+                    let text = format!("ended a tunnel with {peer}: its certificate is revoked");
+                    self.gateway.once.warn(peer, &text);
+                    self.application.reset_on_drop();
+                    Ok(false)
+                }
+            };
+            match relayed {
                 Ok(true) => self.give_back(tunnel, session),
                 Ok(false) => {}
                 Err(SessionError::Withdrawn) => self.denied(&session, "has ended"),

@@ -27,7 +27,8 @@ counters! {
     sessions_dialled, sessions_accepted, sessions_active, sessions_reused,
     clear_outbound, clear_active, refused_outbound, unknown_destination,
     services_resolved, services_unanswered, services_without_backends, own_outbound, own_active,
-    denied_inbound, denied_outbound, authorization_denied, authorization_would_deny, authorization_ended, malformed_inbound, handshakes_failed, over_limit,
+    denied_inbound, denied_outbound, authorization_denied, authorization_would_deny, authorization_ended, malformed_inbound, handshakes_failed,
+    revoked_refused, revoked_ended, over_limit,
 }
 
 pub fn add(counter: &AtomicU64, amount: u64) {

@@ -21,6 +21,7 @@ use super::handshakes::Handshakes;
 use super::peers::{PeerReport, Peers, Standing};
 use super::places::Places;
 use super::pool::Pool;
+use super::revocation::Revocations;
 use super::services::{Answer, Services};
 use super::sockets::reset_when_closed;
 use super::{inbound, outbound};
@@ -81,6 +82,7 @@ pub struct Gateway {
     pub identity: ArcSwapOption<Identity>,
     pub peers: Peers,
     pub services: Services,
+    pub revocations: Revocations,
     pub interception: Arc<Interception>,
     pub access: Access,
     pub tls_pool: Pool<TlsSession>,
@@ -122,6 +124,7 @@ impl Gateway {
             identity: ArcSwapOption::empty(),
             peers: Peers::default(),
             services: Services::default(),
+            revocations: Revocations::default(),
             interception: Arc::default(),
             access: Access::default(),
             tls_pool: Pool::default(),
@@ -171,6 +174,13 @@ impl Gateway {
             self.once.warn(caller.address, &text);
             self.access.remember(&caller, port, verdict, false);
         }
+    }
+
+    /// Peers with these pod uids are no peers any more: what stands with them ends.
+    pub fn set_revoked(&self, uids: Vec<String>) {
+        self.revocations.set(uids);
+        // Whichever of these are theirs.
+        self.tls_pool.clear();
     }
 
     pub fn next_connection(&self) -> u64 {

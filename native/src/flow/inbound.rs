@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::access::Caller;
+use super::application::Socket;
 use super::counters::{Active, add};
 use super::gateway::Gateway;
 use super::pool::{IDLE_FOR, now};
@@ -54,6 +55,10 @@ pub async fn handle_tls(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) 
     };
     drop(place);
     match result {
+        Ok(session) if gateway.revocations.contains(session.peer.as_deref()) => {
+            add(&gateway.counters.revoked_refused, 1);
+            gateway.once.warn(from, &format!("refused a tunnel from {from}: its certificate is revoked"));
+        }
         Ok(session) => {
             // Whoever dials us with a valid certificate has a gateway: never in clear to it either.
             gateway.peers.enrolled(from, session.peer.clone());
@@ -94,10 +99,15 @@ async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, fro
 /// Serves one stream after the other until the peer, the drain or an expired certificate ends the session.
 async fn streams<T: Transport>(gateway: &Gateway, session: &mut Session<T>, from: IpAddr) -> Result<(), SessionError> {
     let mut draining = gateway.draining.subscribe();
+    let session_peer = session.peer.clone();
     loop {
         let waited = tokio::select! {
             received = tokio::time::timeout(PATIENCE, session.receive(false)) => Some(received),
             () = async { drop(draining.wait_for(|draining| *draining).await) } => None,
+            () = gateway.revocations.of(session_peer.clone()) => {
+                ended_by_revocation(gateway, from);
+                return Ok(());
+            }
         };
         let received = match waited {
             Some(received) => received,
@@ -116,6 +126,11 @@ async fn streams<T: Transport>(gateway: &Gateway, session: &mut Session<T>, from
             return Ok(());
         }
     }
+}
+
+fn ended_by_revocation(gateway: &Gateway, peer: IpAddr) {
+    add(&gateway.counters.revoked_ended, 1);
+    gateway.once.warn(peer, &format!("ended a tunnel with {peer}: its certificate is revoked"));
 }
 
 fn expect_open(control: Control) -> Result<Open, SessionError> {
@@ -161,7 +176,16 @@ async fn stream<T: Transport>(
     gateway.peers.count_tunnelled(from);
     log::debug(format!("connection {} from {} to {} opened", open.connection, open.source, open.destination));
     session.send(&wire::status(Status::Ok)).await?;
-    let result = relay(&mut application, session, &gateway.counters, Some(&standing.withdrawal)).await;
+    let peer = session.peer.clone();
+    let result = tokio::select! {
+        biased;
+        result = relay(&mut application, session, &gateway.counters, Some(&standing.withdrawal)) => result,
+        () = gateway.revocations.of(peer) => {
+            ended_by_revocation(gateway, from);
+            application.reset_on_drop();
+            Ok(false)
+        }
+    };
     log::debug(format!("connection {} from {} to {} ended", open.connection, open.source, open.destination));
     result
 }

@@ -16,6 +16,7 @@ pub mod peers;
 pub mod places;
 pub mod pool;
 pub mod relay;
+pub mod revocation;
 pub mod services;
 pub mod sockets;
 pub mod tunnels;

@@ -102,6 +102,10 @@ impl Core {
         Ok(())
     }
 
+    fn set_revoked(&self, uids: Vec<String>) {
+        self.gateway.set_revoked(uids);
+    }
+
     #[pyo3(signature = (*, mode, debug))]
     fn configure(&self, mode: &str, debug: bool) -> PyResult<()> {
         let mode = match mode {

@@ -63,6 +63,12 @@ fn read_certificate(chain: &str) -> PyResult<(String, i64)> {
 }
 
 #[pyfunction]
+fn describe_identity(chain: &str, trust_bundle: &str) -> PyResult<Vec<u8>> {
+    let described = crate::tunnel::description::describe(chain, trust_bundle)?;
+    serde_json::to_vec(&described).map_err(|error| Error::message(error.to_string()).into())
+}
+
+#[pyfunction]
 fn drop_privileges() -> PyResult<()> {
     Ok(privilege::drop_privileges(crate::kernel::version()?)?)
 }
@@ -110,6 +116,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policy::PyLlmRequest>()?;
     module.add_function(wrap_pyfunction!(create_key_and_request, module)?)?;
     module.add_function(wrap_pyfunction!(decide_access, module)?)?;
+    module.add_function(wrap_pyfunction!(describe_identity, module)?)?;
     module.add_function(wrap_pyfunction!(drop_privileges, module)?)?;
     module.add_function(wrap_pyfunction!(connections, module)?)?;
     module.add_function(wrap_pyfunction!(destroy_connections, module)?)?;

@@ -4,12 +4,18 @@
 
 use std::net::IpAddr;
 
+use x509_parser::der_parser::{Oid, oid};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// userId.
+const USER_ID: Oid<'static> = oid!(0.9.2342.19200300.100.1.1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
     pub spiffe_id: String,
+    /// The pod's, from the subject (userId, RFC 4519); empty where that names none.
+    pub uid: String,
     pub addresses: Vec<IpAddr>,
     /// Seconds since the epoch.
     pub not_after: i64,
@@ -51,12 +57,22 @@ pub fn read(certificate: &[u8]) -> Result<PeerIdentity, String> {
     match <[String; 1]>::try_from(uris) {
         Ok([spiffe_id]) => Ok(PeerIdentity {
             spiffe_id,
+            uid: uid(&parsed),
             addresses,
             not_after: parsed.validity().not_after.timestamp(),
             cipher: "",
             key_exchange: "",
         }),
         Err(uris) => Err(format!("the certificate has {} URI names, it must have exactly one", uris.len())),
+    }
+}
+
+/// Two of them are as good as none: nobody could say which one is meant.
+fn uid(certificate: &X509Certificate<'_>) -> String {
+    let mut uids = certificate.subject().iter_by_oid(&USER_ID).filter_map(|name| name.as_str().ok());
+    match (uids.next(), uids.next()) {
+        (Some(uid), None) => uid.to_owned(),
+        _ => String::new(),
     }
 }
 

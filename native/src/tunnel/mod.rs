@@ -1,6 +1,7 @@
 //! The tunnel between two gateways: frames, sessions, TLS, identity of the peer.
 
 pub mod buffers;
+pub mod description;
 pub mod handshake;
 pub mod identity;
 pub mod records;

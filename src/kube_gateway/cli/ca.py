@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -55,6 +56,38 @@ def show(directory: Path, output: str) -> None:
     else:
         for name, value in facts.items():
             click.echo(f"{name.replace('_', ' '):<13} {value}")
+
+
+@command.command()
+@click.option("--status", "what", flag_value="status", help="How far it is, and whom it waits for.")
+@click.option("--abort", "what", flag_value="abort", help="Undo it, as long as the old root is trusted.")
+@click.option("--instance", help="Of the local mode, rather than a cluster.")
+@cluster_options
+@click.option("--namespace", default="kube-gateway", show_default=True, help="Of the watcher.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def rotate(
+    kubeconfig: Path | None,
+    context: str | None,
+    *,
+    what: Literal["status", "abort"] | None,
+    instance: str | None,
+    namespace: str,
+    output: str,
+) -> None:
+    """Replace the root while workloads run; no connection breaks.
+
+    Three steps, each taken once every gateway has taken the one before: both roots are trusted, the new one signs, the old
+    one is forgotten. The watcher does it, whichever leads, from where it is. A gateway that is away is waited for until
+    its certificate has expired.
+    """
+    from kube_gateway.cli.rotation import in_cluster, show
+    from kube_gateway.local.client import LocalClient
+
+    if instance is not None:
+        status = LocalClient(instance).rotate(what or "begin").status
+    else:
+        status = in_cluster(connect(kubeconfig, context), what or "begin", namespace=namespace)
+    show(status, output=output)
 
 
 @command.command()

@@ -28,6 +28,9 @@ _VERBS = {
     "verify": "Prove that traffic between two pods is encrypted",
     "ai": "Control of LLM calls: check, explain and try policies",
     "ca": "The certificate authority",
+    "identity": "What a pod would prove: its certificate, and the roots that it trusts",
+    "revoke": "Have nothing more to do with a pod, whatever its certificate says",
+    "unrevoke": "Take back a pod that was revoked",
     "watch": "Watch a cluster, and put gateways into its pods (started by install)",
     "gateway": "Run the gateway of this pod (started by the watcher)",
 }

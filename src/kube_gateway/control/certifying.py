@@ -17,6 +17,7 @@ def certify(
     issued = issuer.sign(request.csr, pod=pod, life=life)
     return Certificate(
         number=request.number,
+        serial=f"{issued.serial:x}",
         expires=issued.expires,
         chain=issued.chain,
         trust_bundle=bundle.pem,

@@ -8,10 +8,13 @@ import time
 from kube_gateway.control import messages
 from kube_gateway.control.observed import GatewayState, PolicyText
 from kube_gateway.model.ai_report import BudgetCount
+from kube_gateway.model.identity_report import IdentityReport
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Settings
 
 _SIGNED_WITHIN = 5.0
+_TELL_AGAIN_AFTER = 5.0
+"""Seconds."""
 
 _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "draining": "draining"}
 
@@ -38,6 +41,10 @@ class ConnectedGateway:
         self._writer: asyncio.StreamWriter | None = None
         self._receipts: dict[int, asyncio.Future[messages.Receipt]] = {}
         self._questions = 0
+        self._lines = 0
+        self._certified = (0, "")
+        self._pressed: dict[type, tuple[object, float]] = {}
+        self._revoked: tuple[str, ...] | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -59,6 +66,8 @@ class ConnectedGateway:
         if self._writer is not None:
             self._writer.close()
         self._writer = writer
+        self._lines += 1
+        self._pressed, self._revoked = {}, None
         self.since = time.monotonic()
         self.applied, self.policy, self.authorization, self.told_to_leave = None, None, None, False
 
@@ -114,14 +123,45 @@ class ConnectedGateway:
         if self.send(messages.Authorize(text=text)):
             self.authorization = text
 
+    def certify(self, certificate: messages.Certificate) -> None:
+        """Send a certificate. Until it is reported to be in use, nobody knows which one is."""
+        if self.send(certificate):
+            self._certified = (self._lines, certificate.serial)
+
+    @property
+    def identity(self) -> IdentityReport | None:
+        """What it proves itself with; None while it has not said, or a certificate is on its way to it."""
+        said = self.report.identity if self.report is not None else None
+        return said if said is not None and self._certified[1] in ("", said.serial) else None
+
+    def tell(self, message: messages.Trust | messages.Renew) -> None:
+        """Say this if it was not said on this line, and again from time to time while it is asked for."""
+        said, at = self._pressed.get(type(message), (None, 0.0))
+        if (said != message or time.monotonic() - at > _TELL_AGAIN_AFTER) and self.send(message):
+            self._pressed[type(message)] = message, time.monotonic()
+
+    def tell_revoked(self, uids: tuple[str, ...]) -> None:
+        """Say which pods are revoked, if that was not said on this line."""
+        if self._revoked != uids and self.send(messages.Revoked(uids=uids)):
+            self._revoked = uids
+
+    def close(self) -> None:
+        """End the line, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+
     def leave(self, grace: float) -> None:
         """Tell it to leave."""
         self.told_to_leave = self.send(messages.Leave(grace=grace))
 
     def reported(self, report: messages.Report) -> bool:
-        """Take a report; true when the state, or the policy in force, changed."""
+        """Take a report; true when the state, the identity or the policy in force changed."""
         changed = self.report is None or _what_counts(self.report) != _what_counts(report)
         self.report = report
+        line, serial = self._certified
+        if report.identity is not None and (line < self._lines or serial == report.identity.serial):
+            # What was on its way on an earlier line has arrived by now, or never will.
+            self._certified = (self._lines, "")
         if report.ai is not None:
             self.budgets = report.ai.budgets
         if report.state == "draining":
@@ -130,9 +170,10 @@ class ConnectedGateway:
 
 
 def _what_counts(report: messages.Report) -> tuple[str, ...]:
-    ai, access = report.ai, report.snapshot.access
+    ai, access, said = report.ai, report.snapshot.access, report.identity
     return (
         report.state,
+        *((said.serial, str(said.trust_generation)) if said is not None else ()),
         access.rules if access is not None else "",
         *((ai.policy, ai.model, ai.refused, ai.problem) if ai is not None else ()),
     )

@@ -85,7 +85,7 @@ def _answer(answers: Answers, gateway: ConnectedGateway, message: messages.FromG
             gateway.signed(message)
         case messages.CertificateRequest():
             try:
-                gateway.send(answers.certify(message))
+                gateway.certify(answers.certify(message))
             except IdentityError as error:
                 _log.error("no certificate for %s: %s", name, error.message)
         case messages.PeerQuery():

@@ -14,6 +14,7 @@ import msgspec
 from kube_gateway.control.decoding import decoded
 from kube_gateway.model.ai_report import AiReport, BudgetCount
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
+from kube_gateway.model.identity_report import IdentityReport
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.sent import SentReport
 from kube_gateway.model.service import ServiceBackends
@@ -51,7 +52,8 @@ class Report(_Message, frozen=True):
 
     `state` is `starting`, `ready`, `draining`. `settings_revision` is the revision last applied.
     `certificate_expires` is seconds since the epoch, 0 while there is none. `ai` is there while the settings ask for it,
-    `sent` once the hooks are on the pod.
+    `sent` once the hooks are on the pod. `identity` is what the worker proves itself with, None before it
+    does.
     """
 
     state: str
@@ -61,6 +63,7 @@ class Report(_Message, frozen=True):
     snapshot: GatewaySnapshot
     ai: AiReport | None = None
     sent: SentReport | None = None
+    identity: IdentityReport | None = None
 
 
 class PeerQuery(_Message, frozen=True):
@@ -90,8 +93,8 @@ class Receipt(_Message, frozen=True):
 class Configure(_Message, frozen=True):
     """The settings in force. `addresses` are the pod's own; `revision` grows by one with each change.
 
-    `probe_sources` are addresses of the pod's node, `probe_ports` what its kubelet connects to. `authorize`: there are rules
-    of who may reach the pod, so nobody may before `Authorize` has said which.
+    `probe_sources` are addresses of the pod's node, `probe_ports` what its kubelet connects to. `authorize`: there are
+    rules of who may reach the pod, so nobody may before `Authorize` has said which.
     """
 
     revision: int
@@ -137,16 +140,33 @@ class Certificate(_Message, frozen=True):
     """A certificate chain for the key of the request with this `number`, and the trust bundle, both PEM.
 
     `expires` is seconds since the epoch. `trust_generation` changes when the set of trusted roots does. `spiffe_id` and
-    `trust_domain` are what peers see.
+    `trust_domain` are what peers see. `serial` is hexadecimal.
     """
 
     number: int
+    serial: str
     expires: float
     chain: str
     trust_bundle: str
     trust_generation: int
     spiffe_id: str
     trust_domain: str
+
+
+class Trust(_Message, frozen=True):
+    """The roots that peers may come from, PEM; the certificate stays what it is."""
+
+    trust_bundle: str
+
+
+class Renew(_Message, frozen=True):
+    """Ask for a certificate now: the one in use is of a root that goes."""
+
+
+class Revoked(_Message, frozen=True):
+    """Pods, by uid, that are no peers any more whatever their certificates say; these, and no others."""
+
+    uids: tuple[str, ...] = ()
 
 
 class PeerAnswer(_Message, frozen=True):
@@ -203,6 +223,9 @@ FromWatcher = (
     | Authorize
     | UsePolicy
     | Certificate
+    | Trust
+    | Renew
+    | Revoked
     | PeerAnswer
     | ServiceAnswer
     | ReceiptQuery

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from kube_gateway import _native
-from kube_gateway.control.messages import Certificate, CertificateRequest
+from kube_gateway.control.messages import Certificate, CertificateRequest, Renew, Trust
 from kube_gateway.errors import IdentityError
 from kube_gateway.gateway.wall_clock import WallClock
 
@@ -92,6 +92,16 @@ class CertificateKeeper:
         self._asked_at = 0.0
         self._wake.set()
 
+    def told(self, message: Certificate | Trust | Renew) -> None:
+        """Do what the watcher says."""
+        match message:
+            case Certificate():
+                self.issued(message)
+            case Trust():
+                self.trust(message.trust_bundle)
+            case Renew():
+                self.renew()
+
     def issued(self, message: Certificate) -> None:
         """Take a certificate for the pending key; one for another key is of no use."""
         if self._pending is None or message.number != self._pending.request.number:
@@ -111,6 +121,23 @@ class CertificateKeeper:
         self._renew_at = time.time() + life * (_RENEW_AT - random.uniform(0, _JITTER))  # noqa: S311 - jitter
         _log.info("certificate for %s, valid for %.0f s", message.spiffe_id, life)
         self._use()
+        self._wake.set()
+
+    @property
+    def renews_at(self) -> float:
+        """When another one is asked for, in seconds since the epoch."""
+        return self._renew_at
+
+    def trust(self, bundle: str) -> None:
+        """Peers may come from these roots (PEM) from now on."""
+        if self.current is not None and self.current.trust_bundle != bundle:
+            self.current = msgspec.structs.replace(self.current, trust_bundle=bundle)
+            _log.info("the roots that peers may come from have changed")
+            self._use()
+
+    def renew(self) -> None:
+        """Ask for another one now, with a key of its own."""
+        self._renew_at = self._asked_at = 0.0
         self._wake.set()
 
     async def run(self) -> None:

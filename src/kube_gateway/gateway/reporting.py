@@ -13,11 +13,13 @@ from kube_gateway.control import messages
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.figures_page import Shown
+from kube_gateway.gateway.identity_use import IdentityUse
 from kube_gateway.gateway.inventory import Inventory
 from kube_gateway.gateway.refusals import Refusals
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
 from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.identity_report import IdentityReport
 from kube_gateway.model.sent import SentReport
 from kube_gateway.model.settings import Settings
 
@@ -37,6 +39,7 @@ class Reporter:
         *,
         pod: Path,
         certificate: CertificateKeeper,
+        identity: IdentityUse,
         hooks: Callable[[], _native.Hooks],
         cgroups: Callable[[], Collection[int]],
         control_port: int,
@@ -45,7 +48,7 @@ class Reporter:
     ) -> None:
         self._link = link
         self.inventory = Inventory(pod)
-        self._certificate = certificate
+        self._certificate, self._identity = certificate, identity
         self._hooks, self._cgroups, self._ai, self._sent = hooks, cgroups, ai, sent
         self.clear = 0
         self._control_port = control_port
@@ -95,6 +98,7 @@ class Reporter:
                 control_port=self._control_port,
                 ai=self._ai(),
                 sent=self._sent(),
+                identity=self._identity.report(renews_at=self._certificate.renews_at),
             )
         except _native.NativeError as error:
             _log.error("%s", error.args[0])
@@ -122,6 +126,7 @@ def make_report(
     control_port: int,
     ai: AiReport | None = None,
     sent: SentReport | None = None,
+    identity: IdentityReport | None = None,
 ) -> messages.Report:
     """The state of everything at this moment; `snapshot` is the worker's last. Raises `NativeError`."""
     clear = inventory.look(own_addresses=settings.addresses, gateway_cgroups=gateway_cgroups, control_port=control_port)
@@ -134,4 +139,5 @@ def make_report(
         snapshot=msgspec.structs.replace(snapshot, counters=counters),
         ai=ai,
         sent=sent,
+        identity=identity,
     )

@@ -27,6 +27,7 @@ from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.hook_settings import configure_hooks
+from kube_gateway.gateway.identity_use import IdentityUse
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
 from kube_gateway.gateway.reporting import Reporter, hello
@@ -34,7 +35,7 @@ from kube_gateway.gateway.services import Questions
 from kube_gateway.gateway.tasks import Tasks
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
-from kube_gateway.gateway.worker_process import WorkerProcess, identity_message, mode_message, spelled, start_message
+from kube_gateway.gateway.worker_process import WorkerProcess, mode_message, spelled, start_message
 from kube_gateway.model.flow import GatewaySnapshot
 
 _log = logging.getLogger("supervisor")
@@ -79,6 +80,7 @@ class Supervisor:
             seen=lambda: self._reporter.inventory.seen(),  # noqa: PLW0108 - made below
             policy=lambda: self._calls.offer(),  # noqa: PLW0108 - made below, as it tells the worker
             authorization=lambda: self._access.offer(),  # noqa: PLW0108 - as well
+            revoked=lambda: self._identity.revoked,
             on_change=self._gateways_changed,
             on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
         )
@@ -95,6 +97,7 @@ class Supervisor:
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
+        self._identity = IdentityUse(self._worker.send)
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
         self._access = AccessControl(self._worker.send)
         self._calls = CallControl(self._worker.send, pod=environment.pod)
@@ -105,6 +108,7 @@ class Supervisor:
             self._link,
             pod=self._cgroup.path,
             certificate=self._certificate,
+            identity=self._identity,
             hooks=lambda: self._hooks,
             cgroups=lambda: {*self._gateways(), *self._succession.makers},
             control_port=environment.control.port,
@@ -145,8 +149,10 @@ class Supervisor:
                     self._authorize(message)
                 case control.UsePolicy():
                     self._calls.use(message)
-                case control.Certificate():
-                    self._certificate.issued(message)
+                case control.Certificate() | control.Trust() | control.Renew():
+                    self._certificate.told(message)
+                case control.Revoked():
+                    self._identity.revoke(message.uids)
                 case control.PeerAnswer() | control.ServiceAnswer():
                     self._questions.answered(message)
                 case control.ReceiptQuery() if self._settings is not None:
@@ -241,6 +247,7 @@ class Supervisor:
             self._reporter.inventory.inherit(inherited.seen)
             if inherited.authorization is not None:
                 self._access.inherit(inherited.authorization)
+            self._identity.revoked = self._identity.revoked or inherited.revoked
             if inherited.policy is not None:
                 self._calls.inherit(*inherited.policy)
         self._begun = True
@@ -254,8 +261,7 @@ class Supervisor:
     # Identity.
 
     def _use_identity(self) -> None:
-        if "worker" in self._tasks:
-            self._send_identity()
+        self._identity.use(self._certificate.current)
         if self._begun:
             self._start_worker()
         else:
@@ -281,7 +287,7 @@ class Supervisor:
         if self._settings is None or self._listeners is None:
             raise RuntimeError("a worker was started before its settings were known")
         worker.send(*start_message(self._settings.addresses, self._hooks.shared_maps()))
-        self._send_identity()
+        self._identity.brief(self._certificate.current)
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
         worker.send(messages.SetWatcher(is_there=self._link.connected))
@@ -299,10 +305,6 @@ class Supervisor:
         for listener in self._listeners.get(kind) if self._listeners else ():
             self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
 
-    def _send_identity(self) -> None:
-        if self._certificate.current is not None:
-            self._worker.send(identity_message(self._certificate.current))
-
     def _send_mode(self) -> None:
         if self._settings is not None:
             self._worker.send(mode_message(self._settings.settings))
@@ -311,6 +313,7 @@ class Supervisor:
         match message:
             case messages.State():
                 self._snapshot = message.snapshot
+                self._identity.taken(message.identity)
                 self._load = Load(active=message.active, reports=self._load.reports + 1)
                 self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
                 self._report()

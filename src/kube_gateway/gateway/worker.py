@@ -41,6 +41,7 @@ class Worker:
         self._core: _native.Core | None = None
         self._calls: Calls | None = None
         self._figures = WorkerFigures(more=lambda: self._calls.page() if self._calls is not None else b"")
+        self._identity = 0
 
     def run(self) -> None:
         """Serve until the supervisor ends."""
@@ -70,13 +71,8 @@ class Worker:
         if core is None:
             raise ValueError(f"{type(message).__name__} before Start")
         match message:
-            case messages.UseIdentity():
-                core.set_identity(
-                    chain=message.chain,
-                    key=message.key,
-                    trust_bundle=message.trust_bundle,
-                    trust_domain=message.trust_domain,
-                )
+            case messages.UseIdentity() | messages.SetRevoked() | messages.SetAuthorization():
+                self._judge_peers(core, message)
             case messages.SetMode():
                 set_debug(debug=message.debug)
                 core.configure(mode=message.mode, debug=message.debug)
@@ -91,8 +87,6 @@ class Worker:
                 self._show_figures(message, descriptors)
             case messages.UsePolicy() | messages.LeaveCallsAlone():
                 self._control_calls(core, message, descriptors)
-            case messages.SetAuthorization():
-                core.set_authorization(name=message.name, rules=message.text.encode())
             case messages.Drain():
                 core.drain()
             case messages.AreYouReady():
@@ -102,6 +96,24 @@ class Worker:
         maps = dict(zip(message.maps, descriptors, strict=True))
         self._core = _native.Core(addresses=list(message.addresses), maps=maps, threads=message.threads)
         threading.Thread(target=self._forward_queries, args=(self._core,), daemon=True).start()
+
+    def _judge_peers(
+        self, core: _native.Core, message: messages.UseIdentity | messages.SetRevoked | messages.SetAuthorization
+    ) -> None:
+        match message:
+            case messages.UseIdentity():
+                core.set_identity(
+                    chain=message.chain,
+                    key=message.key,
+                    trust_bundle=message.trust_bundle,
+                    trust_domain=message.trust_domain,
+                )
+                self._identity = message.number
+                self._report()
+            case messages.SetRevoked():
+                core.set_revoked(list(message.uids))
+            case messages.SetAuthorization():
+                core.set_authorization(name=message.name, rules=message.text.encode())
 
     def _control_calls(
         self,
@@ -131,7 +143,8 @@ class Worker:
         if self._core is not None:
             # Apart from each other: together they may be longer than a packet.
             self._report_calls()
-            self._say(messages.State(snapshot=_snapshot.decode(self._core.snapshot()), active=self._core.active()))
+            snapshot = _snapshot.decode(self._core.snapshot())
+            self._say(messages.State(snapshot=snapshot, active=self._core.active(), identity=self._identity))
 
     def _report_calls(self) -> None:
         said = self._calls.report() if self._calls is not None else None

@@ -31,12 +31,19 @@ class Start(_Message, frozen=True):
 
 
 class UseIdentity(_Message, frozen=True):
-    """Certificate chain, private key and trust bundle, PEM."""
+    """Certificate chain, private key and trust bundle, PEM. `number` counts identities; see `State`."""
 
+    number: int
     chain: str
     key: str
     trust_bundle: str
     trust_domain: str
+
+
+class SetRevoked(_Message, frozen=True):
+    """Pods, by uid, that are no peers any more whatever their certificates say; these, and no others."""
+
+    uids: tuple[str, ...]
 
 
 class SetMode(_Message, frozen=True):
@@ -140,10 +147,14 @@ class AreYouReady(_Message, frozen=True):
 
 
 class State(_Message, frozen=True):
-    """Sent each second. `active` counts application connections and accepted sessions that have not ended."""
+    """Sent each second. `active` counts application connections and accepted sessions that have not ended.
+
+    `identity` is the number of the one that is in use, 0 before the first.
+    """
 
     snapshot: GatewaySnapshot
     active: int
+    identity: int = 0
 
 
 class CallState(_Message, frozen=True):
@@ -174,6 +185,7 @@ class Failed(_Message, frozen=True):
 ToWorker = (
     Start
     | UseIdentity
+    | SetRevoked
     | SetMode
     | Listen
     | StopListening

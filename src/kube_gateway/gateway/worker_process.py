@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 from kube_gateway.gateway import worker_messages as messages
-from kube_gateway.gateway.certificate import Identity
 from kube_gateway.gateway.worker_channel import WorkerChannel
 from kube_gateway.model.settings import Settings
 
@@ -116,16 +115,6 @@ def start_message(addresses: tuple[str, ...], maps: dict[str, int]) -> tuple[mes
     names = tuple(maps)
     threads = min(_THREADS, os.cpu_count() or 1)
     return messages.Start(addresses=addresses, maps=names, threads=threads), tuple(maps[name] for name in names)
-
-
-def identity_message(identity: Identity) -> messages.UseIdentity:
-    """What a worker needs of an identity."""
-    return messages.UseIdentity(
-        chain=identity.chain,
-        key=identity.key,
-        trust_bundle=identity.trust_bundle,
-        trust_domain=identity.trust_domain,
-    )
 
 
 def mode_message(settings: Settings) -> messages.SetMode:

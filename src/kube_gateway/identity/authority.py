@@ -72,7 +72,7 @@ def create_authority(
                 f"{path} exists, and replacing an authority cuts off every workload it certified",
                 hint="choose another directory, or remove the old authority yourself",
             )
-    authority = _new_authority(trust_domain, now or datetime.datetime.now(datetime.UTC))
+    authority = new_authority(trust_domain, now=now)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(key_path, _key_pem(authority.key))
@@ -185,7 +185,9 @@ def _trust_domain(certificate: x509.Certificate, name: str, *, wanted: str | Non
     return domain
 
 
-def _new_authority(trust_domain: str, now: datetime.datetime) -> Authority:
+def new_authority(trust_domain: str, *, now: datetime.datetime | None = None) -> Authority:
+    """Make a root and its key, for ten years; they are in memory only."""
+    now = now or datetime.datetime.now(datetime.UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"kube-gateway root of {trust_domain}"[:64])])
     usage = x509.KeyUsage(

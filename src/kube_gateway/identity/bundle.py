@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from kube_gateway.identity.authority import Authority
+if TYPE_CHECKING:
+    from kube_gateway.identity.authority import Authority
 
 
 class TrustBundle(msgspec.Struct, frozen=True):
@@ -20,5 +22,10 @@ class TrustBundle(msgspec.Struct, frozen=True):
 def trust_bundle(authorities: Iterable[Authority]) -> TrustBundle:
     """Return the bundle of the roots of `authorities`, in an order of its own."""
     roots = {authority.fingerprint: authority.certificate_pem for authority in authorities}
-    digest = hashlib.sha256("".join(sorted(roots)).encode()).digest()
-    return TrustBundle(pem="".join(roots[key] for key in sorted(roots)), generation=int.from_bytes(digest[:6], "big"))
+    return TrustBundle(pem="".join(roots[key] for key in sorted(roots)), generation=trust_generation(roots))
+
+
+def trust_generation(fingerprints: Iterable[str]) -> int:
+    """The generation of a bundle of roots with these fingerprints (SHA-256, hexadecimal)."""
+    digest = hashlib.sha256("".join(sorted(set(fingerprints))).encode()).digest()
+    return int.from_bytes(digest[:6], "big")

@@ -1,9 +1,14 @@
-"""Certificates for workloads: short lives, names that the watcher knows, keys that it never sees."""
+"""Certificates for workloads: short lives, names that the watcher knows, keys that it never sees.
+
+Whoever needs certificates knows `Issuer` alone. `RootIssuer` signs with a root that the watcher holds; one that asks
+another authority, or signs with an intermediate, has the same members and takes its place without a change to its callers.
+"""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from typing import Protocol
 
 import msgspec
 from cryptography import x509
@@ -30,8 +35,26 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     spiffe_id: str
 
 
-class Issuer:
-    """Signs for one authority."""
+class Issuer(Protocol):
+    """Certifies the keys of workloads of one trust domain."""
+
+    @property
+    def trust_domain(self) -> str:
+        """First part of every SPIFFE id."""
+
+    def sign(
+        self, request: str, *, pod: Pod, life: datetime.timedelta, now: datetime.datetime | None = None
+    ) -> IssuedCertificate:
+        """Certify the public key of a PEM signing request for `pod`, for `life` at most.
+
+        Nothing else of the request counts: SPIFFE id and addresses are those of the pod, whose uid is in the subject (as
+        userId, RFC 4519). The chain ends below a root of the trust bundle that the issuer's watcher gives out. Raises
+        `IdentityError` when nothing can be certified.
+        """
+
+
+class RootIssuer:
+    """Signs with the root of one authority."""
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from kube_gateway.control.flush_plan import FlushPlan, Standing
 from kube_gateway.control.messages import Report
+from kube_gateway.identity.revocation import Revocations
+from kube_gateway.identity.rotation import Status
 from kube_gateway.local.services import LocalService
 
 
@@ -43,6 +47,20 @@ class SetConfig(_Message, frozen=True):
 
 class ListPods(_Message, frozen=True):
     """All pods."""
+
+
+class Rotate(_Message, frozen=True):
+    """Replace the root, look how far that is, or undo it."""
+
+    what: Literal["begin", "status", "abort"]
+
+
+class Revoke(_Message, frozen=True):
+    """Revoke the pod of this name, or of this uid; `restore`: take it back. Without either: say which pods are revoked."""
+
+    name: str = ""
+    uid: str = ""
+    restore: bool = False
 
 
 class Upgrade(_Message, frozen=True):
@@ -173,6 +191,13 @@ class ReceiptText(_Message, frozen=True):
     text: str
 
 
+class Trust(_Message, frozen=True):
+    """Answer: how far a rotation is, and which pods are revoked."""
+
+    status: Status
+    revocations: Revocations
+
+
 class Failure(_Message, frozen=True):
     """Answer: what went wrong; `usage` if the request itself was."""
 
@@ -186,6 +211,8 @@ Request = (
     | Annotate
     | SetConfig
     | ListPods
+    | Rotate
+    | Revoke
     | Upgrade
     | PlanFlush
     | GetReceipt
@@ -196,7 +223,7 @@ Request = (
     | RemovePolicy
     | ListPolicies
 )
-Answer = Pods | Planned | ReceiptText | Policies | Failure
+Answer = Pods | Planned | ReceiptText | Policies | Trust | Failure
 
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

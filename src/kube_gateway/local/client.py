@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -80,6 +81,14 @@ class LocalClient:
                 return pod
         known = ", ".join(pod.name for pod in pods) or "none"
         raise LocalModeError(f"there is no pod {name!r}", hint=f"pods of this instance: {known}")
+
+    def rotate(self, what: Literal["begin", "status", "abort"]) -> api.Trust:
+        """Replace the root, look how far that is, or undo it. Raises `LocalModeError` when that cannot be."""
+        return self._ask_of_trust(api.Rotate(what=what))
+
+    def revoke(self, name: str = "", *, uid: str = "", restore: bool = False) -> api.Trust:
+        """Revoke a pod, by name or uid, or take it back; without either only say which are."""
+        return self._ask_of_trust(api.Revoke(name=name, uid=uid, restore=restore))
 
     def upgrade(self, name: str) -> api.PodView:
         """Start a further gateway, which takes over from the one that runs. Raises `LocalModeError` without one."""
@@ -163,7 +172,13 @@ class LocalClient:
             raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
         return answer.policies
 
-    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText | api.Policies:
+    def _ask_of_trust(self, request: api.Request) -> api.Trust:
+        answer = self._ask_for(request)
+        if not isinstance(answer, api.Trust):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
+        return answer
+
+    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText | api.Policies | api.Trust:
         answer = self._exchange(msgspec.json.encode(request))
         if isinstance(answer, api.Failure):
             kind: type[KubeGatewayError] = UsageError if answer.usage else LocalModeError

@@ -52,6 +52,11 @@ class Instance(msgspec.Struct, frozen=True):
         return self.directory / "ca"
 
     @property
+    def revocations(self) -> Path:
+        """Which pods are revoked."""
+        return self.directory / "revoked.json"
+
+    @property
     def policies(self) -> Path:
         """Directory of the policies for LLM calls."""
         return self.directory / "config"

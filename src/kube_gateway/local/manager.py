@@ -22,17 +22,16 @@ from kube_gateway.control import actions, messages
 from kube_gateway.control.certifying import certify
 from kube_gateway.control.decide import LEAVE_GRACE, decide, is_enrolled
 from kube_gateway.control.flush_log import FlushLog
-from kube_gateway.control.observed import Observed
+from kube_gateway.control.observed import Observed, PodObservation
 from kube_gateway.control.policies import does_not_compile, found_policy
+from kube_gateway.control.trust import revoked
 from kube_gateway.errors import IdentityError, LocalModeError, UsageError
-from kube_gateway.identity.authority import load_authority
-from kube_gateway.identity.bundle import trust_bundle
-from kube_gateway.identity.issuer import Issuer
 from kube_gateway.identity.spiffe import spiffe_id_of
 from kube_gateway.local import api, cgroups, workloads
 from kube_gateway.local.access_policies import AccessPolicies
 from kube_gateway.local.endpoint import serve_gateways
 from kube_gateway.local.gateways import Gateway
+from kube_gateway.local.identity import LocalIdentity
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.pods import LocalPod
 from kube_gateway.local.policies import LOOK_EVERY, PolicyFiles
@@ -59,14 +58,12 @@ class Manager:
         self.instance = instance
         self._strict = strict
         self._life = certificate_life
-        authority = load_authority(instance.authority)
-        self._issuer = Issuer(authority)
-        self._bundle = trust_bundle([authority])
+        self.identity = LocalIdentity(instance, life=certificate_life)
         self.pods: dict[str, LocalPod] = {}
         self._services = LocalServices(instance)
         self.policies = PolicyFiles(instance)
         self._flushes = FlushLog()
-        self.access = AccessPolicies(instance, trust_domain=authority.trust_domain)
+        self.access = AccessPolicies(instance, trust_domain=self.identity.issuer.trust_domain)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -116,8 +113,14 @@ class Manager:
     def observe(self) -> Observed:
         """Everything the brain needs."""
         now = time.monotonic()
-        pods = tuple(pod.observe() for pod in self.pods.values())
+        pods = tuple(self._observe(pod) for pod in self.pods.values())
         return Observed(now=now, pods=pods, ended=self._flushes.lately(now))
+
+    def _observe(self, pod: LocalPod) -> PodObservation:
+        observation = pod.observe()
+        if self.identity.is_revoked(pod.workload.record.uid):
+            return msgspec.structs.replace(observation, obstacle=revoked(observation.pod))
+        return observation
 
     async def _act_forever(self) -> None:
         while True:
@@ -135,6 +138,10 @@ class Manager:
                         _log.error("%s for %s: %s", type(action).__name__, action.pod, error)
                 for pod in self.pods.values():
                     pod.gateway.tell_changes(self.resolve)
+                try:
+                    self.identity.tend(self.pods.values())
+                except IdentityError as error:
+                    _log.error("%s", error.message)
 
     async def _watch_policies(self) -> None:
         while True:
@@ -195,6 +202,7 @@ class Manager:
             record = pod.workload.record
             if cgroup in cgroups.gateway_cgroups(cgroups.pod_cgroup(self.instance, record.name)):
                 agrees = (hello.pod, hello.uid) == (record.pod.key, record.uid)
+                agrees = agrees and not self.identity.is_revoked(record.uid)
                 return pod.gateway_of(hello.generation) if agrees else None
         return None
 
@@ -203,12 +211,14 @@ class Manager:
         for pod in self.pods.values():
             record = pod.workload.record
             if record.pod.key == hello.pod:
-                return certify(request, pod=record.pod, issuer=self._issuer, bundle=self._bundle, life=self._life)
+                self.identity.check(record.uid, pod=record.pod.key)
+                issuer, bundle = self.identity.issuer, self.identity.bundle
+                return certify(request, pod=record.pod, issuer=issuer, bundle=bundle, life=self._life)
         raise IdentityError(f"there is no pod {hello.pod}")
 
     def spiffe_id(self, pod: Pod) -> str:
         """The id that a certificate of `pod` carries."""
-        return str(spiffe_id_of(pod, trust_domain=self._issuer.trust_domain))
+        return str(spiffe_id_of(pod, trust_domain=self.identity.issuer.trust_domain))
 
     def is_enrolled(self, address: str) -> bool:
         """Whether the workload at `address` encrypts."""
@@ -277,6 +287,25 @@ class Manager:
             raise LocalModeError(f"cannot write {path}: {error.strerror}") from error
         self.changed()
         return pod
+
+    def revoke(self, name: str, uid: str, *, restore: bool) -> None:
+        """Revoke a pod, by its name or its uid, or take it back. Raises `KubeGatewayError`."""
+        if name:
+            uid = self.pod(name).workload.record.uid
+        if restore:
+            self.identity.restore(uid)
+        else:
+            known = (pod.workload.record.pod for pod in self.pods.values())
+            self.identity.revoke(uid, pod=next((pod.key for pod in known if pod.uid == uid), ""))
+        self.changed()
+
+    def rotate(self, *, abort: bool) -> None:
+        """Begin to replace the root, or undo that. Raises `IdentityError`."""
+        if abort:
+            self.identity.abort()
+        else:
+            self.identity.rotate()
+        self.changed()
 
     async def upgrade(self, name: str) -> LocalPod:
         """Start a further gateway, which takes over from the one that runs."""

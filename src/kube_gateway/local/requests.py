@@ -79,6 +79,8 @@ async def _answered(manager: Manager, request: api.Request) -> api.Answer:
             return api.ReceiptText(text=await _receipt(manager, request))
         case api.ApplyPolicies() | api.RemovePolicy() | api.ListPolicies():
             return api.Policies(policies=answer_about_policies(manager, request))
+        case api.Rotate() | api.Revoke():
+            return _trust(manager, request)
         case api.SetService():
             manager.set_service(request.service)
             return api.Pods(pods=())
@@ -127,6 +129,17 @@ async def _receipt(manager: Manager, request: api.GetReceipt) -> str:
     if answer.problem:
         raise LocalModeError(f"{request.name} has no receipt for that period: {answer.problem}")
     return answer.receipt
+
+
+def _trust(manager: Manager, request: api.Rotate | api.Revoke) -> api.Trust:
+    match request:
+        case api.Rotate():
+            if request.what != "status":
+                manager.rotate(abort=request.what == "abort")
+        case api.Revoke():
+            if request.name or request.uid:
+                manager.revoke(request.name, request.uid, restore=request.restore)
+    return api.Trust(status=manager.identity.status, revocations=manager.identity.revocations)
 
 
 def _views(manager: Manager, pods: list[LocalPod]) -> tuple[api.PodView, ...]:

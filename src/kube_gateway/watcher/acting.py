@@ -150,6 +150,7 @@ class Actor:
 
     async def write_secret(self, pod: Pod, *, memory: PodMemory) -> None:
         """A new key and certificate for the gateway that starts next."""
+        self._signer.check(pod.uid, pod=pod.key)
         memory.secret, memory.secret_written_at = True, time.monotonic()
         key, request = await asyncio.to_thread(_native.create_key_and_request)
         life = self._configuration.certificate_life

@@ -44,6 +44,7 @@ class PodAnswers:
 
     def certify(self, request: messages.CertificateRequest) -> messages.Certificate:
         """Sign a request, for the pod as it is now."""
+        self._signer.check(self._uid, pod=self._pod)
         return certify(
             request,
             pod=pod_of(self._seen(), inherited={}),

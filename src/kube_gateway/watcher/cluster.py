@@ -11,6 +11,8 @@ import msgspec
 from kube_gateway.control.decide import is_enrolled, settings_of
 from kube_gateway.control.flush_log import FlushLog
 from kube_gateway.control.observed import PodObservation, PolicyFound
+from kube_gateway.control.trust import revoked
+from kube_gateway.identity.revocation import Revocations, is_revoked
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.informer import Informer
 from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
@@ -32,7 +34,8 @@ _PROXIED = {"labelSelector": HANDLED_BY_KUBE_PROXY}
 
 
 class Cluster:
-    """`on_pod(key)` is told of pods to look at, `on_services(destinations)` of changed Services."""
+    """`on_pod(key)` is told of pods to look at, `on_services(destinations)` of changed Services; `revocations` are those
+    in force at that moment."""
 
     def __init__(
         self,
@@ -41,9 +44,11 @@ class Cluster:
         *,
         on_pod: Callable[[str], None],
         on_services: Callable[[set[Destination]], None],
+        revocations: Callable[[], Revocations] = tuple,
     ) -> None:
         self._configuration = configuration
         self._on_pod = on_pod
+        self.revocations = revocations
         self._memories: dict[str, PodMemory] = {}
         self._by_address: dict[str, str] = {}
         self._needy_nodes: set[str] = set()
@@ -146,6 +151,8 @@ class Cluster:
             strict=self._configuration.strict,
         )
         observation = observe(pod, memory.lines, surroundings)
+        if is_revoked(self.revocations(), observation.pod.uid):
+            observation = msgspec.structs.replace(observation, obstacle=revoked(observation.pod))
         return msgspec.structs.replace(observation, policy=self._policy(key, observation))
 
     def peers_of(self, observation: PodObservation) -> tuple[PodObservation, ...]:

@@ -67,12 +67,19 @@ class ControlEndpoint:
 
     async def run(self) -> None:
         """Listen, with a certificate that is made anew in time, until cancelled. Raises `OSError`, `IdentityError`."""
-        self._tls = self._context()
+        self.renew()
+        self._signer.on_change = self.renew
         self._server = await asyncio.start_server(self._serve, port=self._configuration.port, limit=LONGEST_LINE)
         while True:
             await asyncio.sleep(self._configuration.certificate_life.total_seconds() / 2)
-            # For those that connect from now on; lines that stand go on.
-            self._tls = self._context()
+            self.renew()
+
+    def renew(self) -> None:
+        """Another certificate and the roots of now, for those that connect from now on; lines that stand go on.
+
+        Raises `IdentityError`.
+        """
+        self._tls = self._context()
 
     def close(self) -> None:
         """Stop listening, and end all lines."""
@@ -149,6 +156,7 @@ class ControlEndpoint:
             await writer.drain()
             return
         seen = _prove(names, hello, cluster, trust_domain=self._signer.issuer.trust_domain)
+        self._signer.check(seen.metadata.uid, pod=hello.pod)
         gateway = cluster.memory(hello.pod).line(hello.generation)
         gateway.version = hello.version
         answers = PodAnswers(

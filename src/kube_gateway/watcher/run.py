@@ -19,6 +19,7 @@ from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import LEASE, Configuration
 from kube_gateway.watcher.endpoint import ControlEndpoint
 from kube_gateway.watcher.figures import serve_figures
+from kube_gateway.watcher.identities import Identities
 from kube_gateway.watcher.receipts import ReceiptDesk
 from kube_gateway.watcher.reconcile import Reconciler
 from kube_gateway.watcher.summary import PodSummary, Publisher
@@ -66,6 +67,7 @@ class Watcher:
         self._endpoint = ControlEndpoint(configuration, signer=signer)
         self._receipts = ReceiptDesk(configuration.name)
         self._publisher: Publisher | None = None
+        self._identities = Identities(client, configuration, signer=signer)
         # Whoever stands by sends gateways to the address in the leader's name.
         self._identity = f"{configuration.name}_{configuration.address}_{secrets.token_hex(4)}"
 
@@ -80,11 +82,14 @@ class Watcher:
             renew_deadline=_RENEW_WITHIN,
             on_leader=self._leader_changed,
         )
+        # The mounted Secret may be that of a step ago.
+        await self._identities.look()
         async with _one_error(), asyncio.TaskGroup() as group:
             group.create_task(self._endpoint.run())
             group.create_task(self._receipts.run())
             if self._configuration.metrics_port:
                 group.create_task(serve_figures(self._figures, port=self._configuration.metrics_port))
+            group.create_task(self._identities.follow())
             try:
                 while True:
                     try:
@@ -97,13 +102,19 @@ class Watcher:
     async def _lead(self) -> None:
         queue = WorkQueue()
         cluster = Cluster(
-            self._client, self._configuration, on_pod=queue.add, on_services=self._endpoint.services_changed
+            self._client,
+            self._configuration,
+            on_pod=queue.add,
+            on_services=self._endpoint.services_changed,
+            revocations=lambda: self._signer.revocations,
         )
         actor = Actor(
             self._client, self._configuration, cluster=cluster, signer=self._signer, instance=self._configuration.name
         )
         reconciler = Reconciler(self._configuration, cluster=cluster, actor=actor)
-        publisher = Publisher(self._client, self._configuration, cluster=cluster)
+        publisher = Publisher(self._client, self._configuration, cluster=cluster, identities=self._identities)
+        # Before anybody is let in: it may have been revoked while no watcher looked.
+        await self._identities.look()
         self._endpoint.lead(cluster, queue.add)
         self._receipts.lead(cluster)
         try:
@@ -113,6 +124,7 @@ class Watcher:
                 self._publisher = publisher
                 group.create_task(queue.run(reconciler.look))
                 group.create_task(publisher.run())
+                group.create_task(self._identities.lead(cluster))
         finally:
             self._publisher = None
             self._receipts.stand_by()

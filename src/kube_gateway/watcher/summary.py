@@ -20,13 +20,17 @@ from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.decide import settings_of
 from kube_gateway.control.flush_plan import FlushPlan, Standing, plan, standing_of
 from kube_gateway.control.observed import Observed, PodObservation
+from kube_gateway.identity.bundle import trust_generation
+from kube_gateway.identity.rotation import Status
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import KubernetesError
 from kube_gateway.model.ai_report import AiReport, shortened
+from kube_gateway.model.identity_report import IdentityReport
 from kube_gateway.watcher import connections
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import generations
+from kube_gateway.watcher.identities import Identities
 from kube_gateway.watcher.objects import PodObject
 
 _log = logging.getLogger("watcher")
@@ -60,7 +64,8 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `clear_older` how many of them began before the gateway.
     `sent` is payload that left the pod since `sent_since`, in bytes, by kind (see `model.sent.KINDS`). `refused_in_clear`
     counts connections and handshakes that were refused because they were in clear, `udp_refused` packets. `ai` is what is
-    told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only.
+    told of LLM calls, if these pass a policy, of the models, rules and budgets with the most only. `identity` is
+    what it proves, without the uid, and without the roots if they are those of the summary.
     """
 
     key: str
@@ -84,12 +89,14 @@ class PodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused_in_clear: int = 0
     udp_refused: int = 0
     ai: AiReport | None = None
+    identity: IdentityReport | None = None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All pods that have to do with us, by name, at `time` (seconds since the epoch, by the clock of `leader`).
 
-    `image` is what gateways shall run, `certificate_life` is in seconds. `left_out`: pods for which there was no room.
+    `image` is what gateways shall run, `certificate_life` is in seconds. `left_out`: pods for which there was no room;
+    identities are left out first. `roots` are those that gateways shall trust (SHA-256), `trust` is how far a rotation is.
     `strict`: the watcher has every pod that encrypts be strict.
     """
 
@@ -101,15 +108,25 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     pods: tuple[PodSummary, ...]
     left_out: int = 0
     strict: bool = False
+    roots: tuple[str, ...] = ()
+    trust: Status | None = None
 
 
 class Publisher:
     """Writes the summary while its watcher leads."""
 
-    def __init__(self, client: KubernetesClient, configuration: Configuration, *, cluster: Cluster) -> None:
+    def __init__(
+        self,
+        client: KubernetesClient,
+        configuration: Configuration,
+        *,
+        cluster: Cluster,
+        identities: Identities | None = None,
+    ) -> None:
         self._client = client
         self._configuration = configuration
         self._cluster = cluster
+        self._identities = identities
         self._told = ""
 
     async def run(self) -> None:
@@ -144,12 +161,17 @@ class Publisher:
             flushing = self._plan(seen, observation, lines)
             of_pod = pod_summary(seen, observation, lines, flushing=flushing)
             if of_pod is not None:
+                of_pod = self._with_short_identity(of_pod)
                 found.append(of_pod)
             if flushing is not None and flushing.verdicts:
                 plans.append(flushing)
         now = round(time.time(), 3)
         plans.sort(key=lambda flushing: flushing.pod)
         kept, left_out = within(sorted(found, key=lambda pod: pod.key), LARGEST)
+        if left_out:
+            without = (msgspec.structs.replace(pod, identity=None) for pod in found)
+            kept, left_out = within(sorted(without, key=lambda pod: pod.key), LARGEST)
+        identities = self._identities
         summary = Summary(
             time=now,
             leader=self._configuration.name,
@@ -159,8 +181,16 @@ class Publisher:
             pods=kept,
             left_out=left_out,
             strict=self._configuration.strict,
+            roots=tuple(sorted(identities.trusted)) if identities is not None else (),
+            trust=identities.status if identities is not None else None,
         )
         return summary, connections.within(plans, connections.LARGEST, time=now)
+
+    def _with_short_identity(self, pod: PodSummary) -> PodSummary:
+        if pod.identity is None or self._identities is None:
+            return pod
+        identity = shortened_identity(pod.identity, trusted=self._identities.trusted)
+        return msgspec.structs.replace(pod, identity=identity)
 
     def _plan(
         self, seen: PodObject, observation: PodObservation, lines: dict[int, ConnectedGateway]
@@ -231,7 +261,14 @@ def pod_summary(
         refused_in_clear=counters.get("gate_refused", 0) + counters.get("egress_refused", 0),
         udp_refused=counters.get("udp_refused", 0),
         ai=shortened(report.ai) if report and report.ai else None,
+        identity=report.identity if report else None,
     )
+
+
+def shortened_identity(identity: IdentityReport, *, trusted: frozenset[str]) -> IdentityReport:
+    """Without what the summary has elsewhere."""
+    roots = () if identity.trust_generation == trust_generation(trusted) else identity.roots
+    return msgspec.structs.replace(identity, uid="", roots=roots, renews_at=round(identity.renews_at))
 
 
 def within(pods: Iterable[PodSummary], most: int) -> tuple[tuple[PodSummary, ...], int]:
@@ -252,7 +289,10 @@ def pause_after(size: int) -> float:
 
 
 def _is_news(summary: Summary, written: Summary) -> bool:
-    changed = msgspec.structs.replace(summary, time=written.time) != written
+    trust = summary.trust
+    if trust is not None and written.trust is not None:
+        trust = msgspec.structs.replace(trust, told_at=written.trust.told_at)
+    changed = msgspec.structs.replace(summary, time=written.time, trust=trust) != written
     # The next look would be too late.
     return changed or summary.time - written.time > AT_LEAST_EVERY - EVERY
 

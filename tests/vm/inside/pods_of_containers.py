@@ -15,7 +15,7 @@ from kube_gateway._native import create_key_and_request, has_hooks
 from kube_gateway.control.messages import Configure, encode
 from kube_gateway.identity.authority import Authority
 from kube_gateway.identity.bundle import trust_bundle
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.settings import Encryption, Settings
 from vm.inside.containers import CGROUPS, Container, Description
@@ -92,7 +92,7 @@ class PodOfContainers:
         """Settings and identity; where the watcher should be, nobody listens."""
         settings = Settings(wanted=True, encryption=encryption)
         key, request = create_key_and_request()
-        issued = Issuer(self._authority).sign(request, pod=self.pod, life=datetime.timedelta(hours=1))
+        issued = RootIssuer(self._authority).sign(request, pod=self.pod, life=datetime.timedelta(hours=1))
         values = {
             "POD": self.pod.key,
             "UID": self.pod.uid,

@@ -54,9 +54,10 @@ class Offer(_Message, frozen=True):
     The descriptors beside it are, in this order: a listener for each of `listeners` (`redirect`, `tls`, `plain`), a map for
     each of `maps` (none where the layouts differ), and for each of `cgroups` the reading end of a pipe that ends with the
     gateway of that cgroup; the first is the sender. `makers` are the cgroups of gateways that may have made listeners: to
-    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers, `seen`
-    connections in clear, None from a gateway that does not tell. If there is a `policy`, the file with its text is the last
-    descriptor. `authorization` are the rules of who may reach the pod, None while they are not known.
+    the kernel, what is accepted is of the cgroup that its listener was made in. `enrolled` are addresses of peers,
+    `revoked` uids of pods that are none any more, `seen` connections in clear, None from a gateway that does not tell.
+    If there is a `policy`, the file with its text is the last descriptor. `authorization` are the rules of who may reach
+    the pod, None while they are not known.
     """
 
     listeners: tuple[str, ...]
@@ -65,6 +66,7 @@ class Offer(_Message, frozen=True):
     makers: tuple[int, ...]
     enrolled: tuple[str, ...] = ()
     seen: tuple[SeenConnection, ...] | None = None
+    revoked: tuple[str, ...] = ()
     policy: OfferedPolicy | None = None
     authorization: str | None = None
 

@@ -43,9 +43,9 @@ _MOST_CGROUPS = 4
 
 class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     """What can be handed over: listeners and maps by kind and name, peers known as enrolled, and the cgroups of this
-    gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`: see `Offer`.
-    `seen` are connections in clear. `policy` is that for LLM calls, with the descriptor of its text; `authorization` the rules of who
-    may reach the pod."""
+    gateway and of older ones that still have connections, each with a pipe that ends with it. `makers`, `revoked`: see
+    `Offer`. `seen` are connections in clear. `policy` is that for LLM calls, with the descriptor of its text;
+    `authorization` the rules of who may reach the pod."""
 
     listeners: dict[str, tuple[int, ...]]
     maps: dict[str, int]
@@ -53,6 +53,7 @@ class Possessions(msgspec.Struct, frozen=True, kw_only=True):
     makers: tuple[int, ...]
     enrolled: tuple[str, ...]
     seen: tuple[messages.SeenConnection, ...] = ()
+    revoked: tuple[str, ...] = ()
     policy: tuple[messages.OfferedPolicy, int] | None = None
     authorization: str | None = None
 
@@ -191,6 +192,7 @@ class Offering:
                 makers=have.makers,
                 enrolled=have.enrolled,
                 seen=have.seen,
+                revoked=have.revoked,
                 policy=policy[0] if policy else None,
                 authorization=have.authorization,
             ),

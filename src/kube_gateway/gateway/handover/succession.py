@@ -25,9 +25,10 @@ _POLL = 0.02
 class Succession:
     """Both parts of a hand-over.
 
-    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled`, `seen`, `policy` and
-    `authorization` what it has to give. `on_change` is called when `others` has changed, `on_handed_over` when a newer
-    gateway has taken over. `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts as made in.
+    `own` says what this gateway is, None while it has no certificate; `listeners`, `maps`, `enrolled`, `seen`, `policy`,
+    `authorization` and `revoked` what it has to give. `on_change` is called when `others` has changed, `on_handed_over`
+    when a newer gateway has taken over. `makers` are cgroups of gateways, perhaps gone by now, that what is accepted counts
+    as made in.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Succession:
         seen: Callable[[], tuple[SeenConnection, ...]],
         policy: Callable[[], tuple[OfferedPolicy, int] | None],
         authorization: Callable[[], str | None],
+        revoked: Callable[[], tuple[str, ...]] = tuple,
         on_change: Callable[[], None],
         on_handed_over: Callable[[], None],
     ) -> None:
@@ -47,6 +49,7 @@ class Succession:
         self._listeners, self._maps, self._enrolled, self._policy = listeners, maps, enrolled, policy
         self._seen = seen
         self._authorization = authorization
+        self._revoked = revoked
         self._older = OlderGateways(on_change)
         self._offering = Offering(
             own=own, possessions=self._possessions, on_successor=on_change, on_taken_over=on_handed_over
@@ -105,6 +108,7 @@ class Succession:
             cgroups=cgroups | dict(zip(self._older.cgroups, self._older.pipes, strict=True)),
             enrolled=self._enrolled(),
             seen=self._seen(),
+            revoked=self._revoked(),
             policy=self._policy(),
             authorization=self._authorization(),
         )

@@ -51,6 +51,7 @@ class Inheritance:
         self.enrolled = offer.enrolled
         self.seen = offer.seen
         self.authorization = offer.authorization
+        self.revoked = offer.revoked
         self.policy = (offer.policy, next(rest)) if offer.policy is not None else None
 
     def close_maps(self) -> None:
