@@ -84,7 +84,7 @@ def test_what_a_receipt_says(authority, made, capfd):
         + "".join(f"  in clear    {1000 - n} B to 10.0.0.{n}\n" for n in range(1, 11))
         + "              and to 2 more; --output json has all\n"
         "  connections 0 in clear at the end, 0 at most\n"
-        "  settings    encryption strict, exclude ports 53 22\n"
+        f"  settings    encryption strict, exclude ports 53 22, since {said['settings_since']}\n"
         f"  signed      {said['made']}, by gateway 4\n"
     )
 

@@ -43,7 +43,9 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
 """
 READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 COUNTED = "What is counted of what leaves a pod is what the wire shows, to the byte"
-SIGNED = "A receipt says all that left the pod, also while workers die and gateways hand over; what is not known is a gap"
+SIGNED = (
+    "A receipt says all that left the pod, also while workers die and gateways hand over; what is not known is a gap"
+)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,8 @@ def _text(proved: ProvedReceipt) -> list[str]:
     clear = receipt.clear_connections
     if clear.now >= 0:
         lines += [f"  connections {clear.now} in clear at the end, {clear.most} at most"]
-    lines += [f"  settings    {_settings(receipt)}", f"  signed      {receipt.made}, by gateway {receipt.generation}"]
+    lines += [f"  settings    {_settings(receipt)}, since {receipt.settings_since}"]
+    lines += [f"  signed      {receipt.made}, by gateway {receipt.generation}"]
     return lines
 
 
