@@ -130,9 +130,13 @@ def test_what_is_no_receipt_is_told(authority, tmp_path, content, capfd):
 
 def test_files_that_are_missing_or_no_root_are_told(authority, made, tmp_path, capfd):
     assert run(authority, tmp_path / "none.json") == 1
+    assert main.run(["verify", "--check", str(made), "--root", "/nonexistent/ca.crt"]) == 1
     assert main.run(["verify", "--check", str(made), "--root", str(made)]) == 1
     assert capfd.readouterr().err == (
         f"error: cannot read {tmp_path / 'none.json'}: No such file or directory\n"
+        "error: cannot read /nonexistent/ca.crt: No such file or directory\n"
+        "hint: give the root that the pod's certificate comes from: --root FILE; of local pods, "
+        "/run/kube-gateway/local/authority/ca.crt\n"
         f"error: {made} holds no readable certificate\n"
         "hint: give the root: --root ca.crt\n"
     )
