@@ -9,7 +9,7 @@ from kube_gateway.control.whereabouts import Whereabouts
 from kube_gateway.gateway.certificate import Identity
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.identity.authority import Authority
-from kube_gateway.identity.issuer import Issuer
+from kube_gateway.identity.issuer import RootIssuer
 from kube_gateway.model.pod import Pod
 
 POD = Pod(name="web-0", uid="uid-of-web-0", namespace="shop", service_account="web", addresses=("10.0.0.2",))
@@ -26,7 +26,7 @@ def identity_for(
 ) -> Identity:
     """A key, certified for `pod`."""
     key, request = _native.create_key_and_request()
-    issued = Issuer(authority).sign(request, pod=pod, life=life, now=now)
+    issued = RootIssuer(authority).sign(request, pod=pod, life=life, now=now)
     return Identity(
         chain=issued.chain,
         key=key,

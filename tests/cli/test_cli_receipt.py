@@ -84,7 +84,7 @@ def test_what_a_receipt_says(authority, made, capfd):
         + "".join(f"  in clear    {1000 - n} B to 10.0.0.{n}\n" for n in range(1, 11))
         + "              and to 2 more; --output json has all\n"
         "  connections 0 in clear at the end, 0 at most\n"
-        "  settings    encryption strict, exclude ports 53 22\n"
+        f"  settings    encryption strict, exclude ports 53 22, since {said['settings_since']}\n"
         f"  signed      {said['made']}, by gateway 4\n"
     )
 
@@ -130,9 +130,13 @@ def test_what_is_no_receipt_is_told(authority, tmp_path, content, capfd):
 
 def test_files_that_are_missing_or_no_root_are_told(authority, made, tmp_path, capfd):
     assert run(authority, tmp_path / "none.json") == 1
+    assert main.run(["verify", "--check", str(made), "--root", "/nonexistent/ca.crt"]) == 1
     assert main.run(["verify", "--check", str(made), "--root", str(made)]) == 1
     assert capfd.readouterr().err == (
         f"error: cannot read {tmp_path / 'none.json'}: No such file or directory\n"
+        "error: cannot read /nonexistent/ca.crt: No such file or directory\n"
+        "hint: give the root that the pod's certificate comes from: --root FILE; of local pods, "
+        "/run/kube-gateway/local/authority/ca.crt\n"
         f"error: {made} holds no readable certificate\n"
         "hint: give the root: --root ca.crt\n"
     )

@@ -21,6 +21,7 @@ from kube_gateway.model.ai_report import (
     policy_name,
 )
 from kube_gateway.model.flow import ClearConnection, GatewaySnapshot, PeerReport
+from kube_gateway.model.sent import KINDS, MOST_PEERS, SentReport, SentTo
 
 NAME = "\U0001f600" * 128
 MANY = 10**15
@@ -93,8 +94,19 @@ def test_the_longest_report_is_no_line_without_end():
         remote_address=peer.address,
         remote_port=65535,
         relayed=False,
-        idle=0.1234567,
+        idle=123456.1234567,
+        older=True,
+        age=123456.123,
+        half_closed=True,
+        sent=2**50,
+        received=2**50,
+        uid=2**32 - 1,
+        container="c" * 64,
+        process="p" * 15,
+        pid=2**22,
+        process_age=123456.123,
     )
+    sent = SentTo(address=peer.address, kind="tunnel", bytes=2**60, packets=2**50)
     longest = messages.Report(
         state="ready",
         settings_revision=1,
@@ -102,6 +114,7 @@ def test_the_longest_report_is_no_line_without_end():
         clear_connections=(connection,) * 1000,
         snapshot=GatewaySnapshot(peers=(peer,) * 400),
         ai=REPORT,
+        sent=SentReport(since=1e10, totals=dict.fromkeys(KINDS, 2**60), peers=(sent,) * MOST_PEERS),
     )
     assert len(messages.encode(longest)) < LONGEST_LINE
 

@@ -12,11 +12,13 @@ from kube_gateway.model.settings import Settings
 
 COUNTERS = {
     "gate_refused": 1,
+    "gate_dropped": 20,
     "egress_refused": 2,
     "udp_refused": 3,
-    "denied_inbound": 4,
+    "denied_inbound": 9,
     "authorization_denied": 5,
     "authorization_would_deny": 6,
+    "authorization_ended": 11,
     "streams_outbound": 7,
     "streams_inbound": 8,
     "clear_outbound": 9,
@@ -49,18 +51,24 @@ kube_gateway_plaintext_bytes_total{peer="10.0.0.9"} 20
 kube_gateway_counting_since_seconds 1800000000.5
 # HELP kube_gateway_gate_refused_total Connections to the pod that were refused in clear.
 # TYPE kube_gateway_gate_refused_total counter
-kube_gateway_gate_refused_total 1
+kube_gateway_gate_refused_total 21
 # HELP kube_gateway_egress_refused_total TCP handshakes in clear that did not leave the pod.
 # TYPE kube_gateway_egress_refused_total counter
 kube_gateway_egress_refused_total 2
 # HELP kube_gateway_udp_refused_total UDP packets that did not leave the pod.
 # TYPE kube_gateway_udp_refused_total counter
 kube_gateway_udp_refused_total 3
-# HELP kube_gateway_denied_total Tunnelled connections to the pod that were denied, or, in a dry run, would have been.
+# HELP kube_gateway_would_deny_total Tunnelled connections to the pod that a policy in a dry run would have denied.
+# TYPE kube_gateway_would_deny_total counter
+kube_gateway_would_deny_total 6
+# HELP kube_gateway_ended_total Tunnelled connections to the pod that were ended as they are not allowed any more.
+# TYPE kube_gateway_ended_total counter
+kube_gateway_ended_total 11
+# HELP kube_gateway_denied_total Tunnelled connections to the pod that were denied: by a policy, or as they were for \
+somebody else.
 # TYPE kube_gateway_denied_total counter
-kube_gateway_denied_total{by="tunnel"} 4
 kube_gateway_denied_total{by="policy"} 5
-kube_gateway_denied_total{by="dry_run"} 6
+kube_gateway_denied_total{by="destination"} 4
 # HELP kube_gateway_streams_total The pod's connections, by what became of them.
 # TYPE kube_gateway_streams_total counter
 kube_gateway_streams_total{how="tunnelled_out"} 7

@@ -14,6 +14,7 @@ from kube_gateway.control.messages import ReceiptQuery
 from kube_gateway.gateway.accounting import Accounting
 from kube_gateway.identity.authority import create_authority
 from kube_gateway.identity.receipts import check_receipt
+from kube_gateway.model.receipt import time_of
 from kube_gateway.model.sent import MOST_PEERS
 from kube_gateway.model.settings import Settings
 from receipts import environment, identity_for
@@ -159,3 +160,16 @@ def test_the_chain_is_that_of_the_key(accounting, hooks, authority):
     hooks.begin()
     (leaf,) = x509.load_pem_x509_certificates(json.loads(signed(accounting))["chain"].encode())
     assert leaf.issuer == authority.certificate.subject
+
+
+def test_since_when_the_settings_are_in_force_is_said(accounting, hooks, authority):
+    hooks.begin()
+    accounting.in_force(Settings(wanted=True, encryption="permissive"))
+    time.sleep(0.01)
+    changed = time.time()
+    accounting.in_force(STRICT)
+    time.sleep(0.01)
+    accounting.in_force(msgspec.structs.replace(STRICT))
+    receipt = check_receipt(signed(accounting), roots=[authority.certificate]).receipt
+    assert receipt.settings["encryption"] == "strict"
+    assert changed - 0.001 <= time_of(receipt.settings_since) < changed + 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,3 +218,19 @@ def test_what_was_sent_in_no_time_at_all_counts():
     assert pod.history.between(START, START + 1).totals["tunnel"] == 9
     assert pod.history.between(START - 1, START).totals["tunnel"] == 9
     assert pod.history.between(START + 1, START + 2).totals["tunnel"] == 0
+
+
+def test_a_day_of_a_pod_with_many_peers_takes_a_megabyte():
+    tracemalloc.start()
+    try:
+        pod = Pod()
+        for second in range(24 * 60 * 3):
+            pod.peers.clear()
+            for peer in range(30):
+                pod.sends(1000 + peer, "plain", f"fd00:1234:5678:9abc:def0:1234:{second % 40000:x}:{peer:x}")
+            pod.passes(20)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(pod.history._minutes) == MINUTES_KEPT
+    assert taken < 1024 * 1024

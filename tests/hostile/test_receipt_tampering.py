@@ -249,6 +249,7 @@ def test_a_receipt_is_still_proved_when_the_certificate_has_ended(tmp_path):
     identity = identity_for(authority, life=datetime.timedelta(minutes=1), now=long_ago)
     stamp = f"{long_ago + datetime.timedelta(seconds=30):%Y-%m-%dT%H:%M:%S}.000Z"
     receipt = {**json.loads(_made(identity))["receipt"], "from": stamp, "to": stamp, "made": stamp, "gaps": []}
+    receipt["settings_since"] = stamp
     text = json.dumps(signed_with(identity, receipt))
     assert check_receipt(text, roots=[authority.certificate]).receipt.made == stamp
 
@@ -282,6 +283,8 @@ def test_a_handshakes_signature_is_none_of_a_receipt(check, envelope, identity):
         {"from": "2999-01-01T00:00:00.000Z"},
         {"to": "2999-01-01T00:00:00.000Z"},
         {"made": "2026-01-31"},
+        {"settings_since": "2999-01-01T00:00:00.000Z"},
+        {"settings_since": ""},
         {"made": "2026-01-31T09:30:00.000+00:00"},
         {"gaps": [{"from": "2020-01-01T00:00:00.000Z", "to": "2020-01-02T00:00:00.000Z"}]},
         {"sent": {"totals": {"tunnel": 1}, "peers": []}},

@@ -42,8 +42,10 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
     for _ in range(COUNT): sender.sendto(bytes(100), (ADDRESS, 7001))
 """
 READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
-COUNTED = "What the hooks count is what left the pod"
-SIGNED = "A receipt that a gateway signs is proved by the root and says what left the pod"
+COUNTED = "What is counted of what leaves a pod is what the wire shows, to the byte"
+SIGNED = (
+    "A receipt says all that left the pod, also while workers die and gateways hand over; what is not known is a gap"
+)
 
 
 @pytest.fixture(scope="module")

@@ -102,3 +102,11 @@ async def test_a_head_without_an_end_ends_nothing():
     async with served() as port:
         assert await ask(port, b"GET /metrics HTTP/1.1\r\n" + b"x" * 100_000) == b""
         assert b"200 OK" in await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+
+
+async def test_a_flood_of_silent_connections_keeps_nobody_out():
+    async with served() as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        assert b"200 OK" in await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+        for _, writer in silent:
+            writer.close()

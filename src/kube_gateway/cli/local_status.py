@@ -106,9 +106,10 @@ def _sent(pod: PodView) -> SentReport | None:
 
 def _refused(pod: PodView) -> tuple[int, int]:
     """Connections and handshakes in clear, and packets of UDP."""
+    from kube_gateway.model.sent import refused_in_clear
+
     counters = pod.report.snapshot.counters if pod.report is not None else {}
-    in_clear = counters.get("gate_refused", 0) + counters.get("egress_refused", 0)
-    return in_clear, counters.get("udp_refused", 0)
+    return refused_in_clear(counters), counters.get("udp_refused", 0)
 
 
 def _whole(pod: PodView) -> dict[str, object]:

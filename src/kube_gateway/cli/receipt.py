@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from kube_gateway.model.receipt import Receipt
 
 _MOST_PEERS = 10
+_ROOTS = (
+    "give the root that the pod's certificate comes from: --root FILE; of local pods, "
+    "/run/kube-gateway/local/authority/ca.crt"
+)
 
 
 def period(*, since: str | None, until: str | None, last: float | None) -> tuple[float, float]:
@@ -66,7 +70,9 @@ def check(path: Path, *, root: Path, pod: str, output: str) -> None:
     from kube_gateway.cli.output import print_json
     from kube_gateway.identity.receipts import ReceiptRefused, check_receipt, read_roots
 
-    proved = check_receipt(_read(path).decode("utf-8", "replace"), roots=read_roots(_read(root), name=str(root)))
+    proved = check_receipt(
+        _read(path).decode("utf-8", "replace"), roots=read_roots(_read(root, hint=_ROOTS), name=str(root))
+    )
     about = proved.receipt.pod
     if pod and pod not in (about, about.partition("/")[2]):
         raise ReceiptRefused(f"it is about {about}, not {pod}")
@@ -76,11 +82,11 @@ def check(path: Path, *, root: Path, pod: str, output: str) -> None:
         click.echo("\n".join(_text(proved)))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, hint: str | None = None) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise KubeGatewayError(f"cannot read {path}: {error.strerror}") from None
+        raise KubeGatewayError(f"cannot read {path}: {error.strerror}", hint=hint) from None
 
 
 def _text(proved: ProvedReceipt) -> list[str]:
@@ -100,7 +106,8 @@ def _text(proved: ProvedReceipt) -> list[str]:
     clear = receipt.clear_connections
     if clear.now >= 0:
         lines += [f"  connections {clear.now} in clear at the end, {clear.most} at most"]
-    lines += [f"  settings    {_settings(receipt)}", f"  signed      {receipt.made}, by gateway {receipt.generation}"]
+    lines += [f"  settings    {_settings(receipt)}, since {receipt.settings_since}"]
+    lines += [f"  signed      {receipt.made}, by gateway {receipt.generation}"]
     return lines
 
 

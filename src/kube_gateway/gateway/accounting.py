@@ -64,6 +64,8 @@ class Accounting:
         self._clear = 0
         self._told = ""
         self._looked = 0.0
+        self._settings: Settings | None = None
+        self._settings_since = 0.0
 
     @property
     def read(self) -> SentReport | None:
@@ -78,6 +80,11 @@ class Accounting:
             return None
         named = (peer for peer in last.peers if peer.address != REST)
         return msgspec.structs.replace(last, peers=with_the_most(named, most=MOST_PEERS))
+
+    def in_force(self, settings: Settings) -> None:
+        """These are the settings in force now."""
+        if settings != self._settings:
+            self._settings, self._settings_since = settings, time.time()
 
     def look(self, *, clear: int | None = None) -> None:
         """Read the counters. `clear` connections stand in clear; None is as many as the last time."""
@@ -101,6 +108,7 @@ class Accounting:
 
     def receipt(self, query: ReceiptQuery, *, settings: Settings) -> SignedText:
         """Answer a query with a signed receipt, or with why there is none."""
+        self.in_force(settings)
         self.look()
         identity = self._identity()
         now = time.time()
@@ -148,4 +156,5 @@ class Accounting:
             ),
             clear_connections=ReceiptClear(now=period.clear_now, most=period.clear_most),
             settings=asked,
+            settings_since=time_text(self._settings_since),
         )

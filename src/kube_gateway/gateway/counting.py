@@ -23,6 +23,7 @@ class Counting:
         """Read the counters; `snapshot` is what the worker said last."""
         if settings is None:
             return
+        self._accounting.in_force(settings.settings)
         self._accounting.look(clear=self._reporter.standing(settings))
         if self.port.is_open:
             shown = self._reporter.shown(settings.settings, snapshot, sent=self._accounting.read)

@@ -15,9 +15,20 @@ from kube_gateway.model.sent import KINDS, MOST_PEERS, REST, SentReport
 from kube_gateway.model.settings import Settings
 
 _REFUSED = {
-    "kube_gateway_gate_refused_total": ("gate_refused", "Connections to the pod that were refused in clear."),
-    "kube_gateway_egress_refused_total": ("egress_refused", "TCP handshakes in clear that did not leave the pod."),
-    "kube_gateway_udp_refused_total": ("udp_refused", "UDP packets that did not leave the pod."),
+    "kube_gateway_gate_refused_total": (
+        ("gate_refused", "gate_dropped"),
+        "Connections to the pod that were refused in clear.",
+    ),
+    "kube_gateway_egress_refused_total": (("egress_refused",), "TCP handshakes in clear that did not leave the pod."),
+    "kube_gateway_udp_refused_total": (("udp_refused",), "UDP packets that did not leave the pod."),
+    "kube_gateway_would_deny_total": (
+        ("authorization_would_deny",),
+        "Tunnelled connections to the pod that a policy in a dry run would have denied.",
+    ),
+    "kube_gateway_ended_total": (
+        ("authorization_ended",),
+        "Tunnelled connections to the pod that were ended as they are not allowed any more.",
+    ),
 }
 _STREAMS = {
     "tunnelled_out": "streams_outbound",
@@ -25,7 +36,6 @@ _STREAMS = {
     "clear_out": "clear_outbound",
     "refused_out": "refused_outbound",
 }
-_DENIED = {"tunnel": "denied_inbound", "policy": "authorization_denied", "dry_run": "authorization_would_deny"}
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,18 +92,21 @@ class FiguresPage:
 
 
 def _refused(counters: Mapping[str, int]) -> Iterator[Family]:
-    for name, (counter, about) in _REFUSED.items():
-        if counter in counters:
+    for name, (summands, about) in _REFUSED.items():
+        if summands[0] in counters:
             family = Family(name, about, kind="counter")
-            family.add(counters[counter])
+            family.add(sum(counters.get(counter, 0) for counter in summands))
             yield family
     denied = Family(
         "kube_gateway_denied_total",
-        "Tunnelled connections to the pod that were denied, or, in a dry run, would have been.",
+        "Tunnelled connections to the pod that were denied: by a policy, or as they were for somebody else.",
         kind="counter",
         labels=("by",),
     )
-    denied.set_all(((by,), counters[counter]) for by, counter in _DENIED.items() if counter in counters)
+    if "denied_inbound" in counters:
+        by_policy = counters.get("authorization_denied", 0)
+        denied.add(by_policy, "policy")
+        denied.add(counters["denied_inbound"] - by_policy, "destination")
     streams = Family(
         "kube_gateway_streams_total", "The pod's connections, by what became of them.", kind="counter", labels=("how",)
     )

@@ -6,6 +6,7 @@ older is forgotten, and so is what lies between two gateways of which the newer 
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -26,7 +27,7 @@ _CLOCK_WAS_SET = 1.0
 _Peer = tuple[str, str]
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Sample(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What was sent from `begin` to `end` (seconds since the epoch). `peers` has bytes and packets by address and kind.
 
     `first` and `last` number the readings in it. `clear` is the most connections that stood in clear, `clear_at_end` those
@@ -42,6 +43,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     clear: int
     clear_at_end: int
     steps: int = 0
+
+
+_packer = msgspec.msgpack.Encoder()
+_unpacker = msgspec.msgpack.Decoder(Sample)
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +67,8 @@ class SentHistory:
 
     def __init__(self) -> None:
         self._seconds: deque[Sample] = deque(maxlen=SECONDS_KEPT)
-        self._minutes: deque[Sample] = deque(maxlen=MINUTES_KEPT)
+        # Packed: they are many, and seldom asked for.
+        self._minutes: deque[bytes] = deque(maxlen=MINUTES_KEPT)
         self._open: list[Sample] = []
         self._number = 0
         self._read: SentReport | None = None
@@ -122,14 +128,15 @@ class SentHistory:
         self._open.append(sample)
         # Also by number: a clock that is set again and again must not keep a minute open.
         if sample.end - self._open[0].begin >= _A_MINUTE or len(self._open) >= _A_MINUTE:
-            self._minutes.append(_joined(self._open))
+            self._minutes.append(zlib.compress(_packer.encode(_joined(self._open)), level=1))
             self._open = []
 
     def _kept(self) -> Iterator[Sample]:
         """All that is known, each reading once: minutes, and after them seconds."""
         first = self._seconds[0].first if self._seconds else 0
         last = 0
-        for minute in self._minutes:
+        for packed in self._minutes:
+            minute = _unpacker.decode(zlib.decompress(packed))
             if minute.first < first:
                 last = minute.last
                 yield minute

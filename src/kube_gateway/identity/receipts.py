@@ -109,7 +109,7 @@ def _receipt(signed: SignedReceipt) -> Receipt:
         raise ReceiptRefused(f"it is of version {version!r}, and this is for version {VERSION}", hint="use a newer one")
     try:
         receipt = msgspec.convert(signed.receipt, Receipt)
-        for text in (receipt.begin, receipt.end, receipt.made):
+        for text in (receipt.begin, receipt.end, receipt.made, receipt.settings_since):
             time_of(text)
         for gap in receipt.gaps:
             time_of(gap.begin)
@@ -207,7 +207,7 @@ def _check_signature(signed: SignedReceipt, leaf: x509.Certificate) -> None:
 def _check_sense(receipt: Receipt) -> None:
     """What no gateway signs: whoever has a workload's key can sign anything."""
     begin, end, made = time_of(receipt.begin), time_of(receipt.end), time_of(receipt.made)
-    within = begin <= end <= made
+    within = begin <= end <= made and time_of(receipt.settings_since) <= made
     for gap in receipt.gaps:
         within = within and begin <= time_of(gap.begin) <= time_of(gap.end) <= end
     if not within:

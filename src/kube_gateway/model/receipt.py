@@ -59,7 +59,8 @@ class Receipt(_Part, frozen=True, rename={"begin": "from", "end": "to"}):
 
     `pod` is `namespace/name`. `begin` and `end` are the period, no shorter than the one asked for: counters are read once a
     second, and remembered by the minute after two. `made` is when it was signed. `clock_steps` is how often that clock was
-    set in the period. `settings` are those in force, `generation` is the gateway's.
+    set in the period. `settings` are those in force then, since `settings_since` by
+    what this gateway knows; `generation` is the gateway's.
     """
 
     version: int
@@ -75,6 +76,7 @@ class Receipt(_Part, frozen=True, rename={"begin": "from", "end": "to"}):
     sent: ReceiptSent
     clear_connections: ReceiptClear
     settings: dict[str, bool | int | str | tuple[int | str, ...]]
+    settings_since: str
 
 
 class SignedReceipt(_Part, frozen=True):

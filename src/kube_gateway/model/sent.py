@@ -11,6 +11,9 @@ KINDS = ("tunnel", "tls", "plain", "udp", "other")
 
 ENCRYPTED = ("tunnel", "tls")
 
+REFUSED_IN_CLEAR = ("gate_refused", "gate_dropped", "egress_refused")
+"""The hooks' counters of connections to and from the pod that were not let through, as they would have been in clear."""
+
 MOST_PEERS = 200
 """Peers that are named in a report, those with the most bytes; all count in the totals."""
 
@@ -47,6 +50,11 @@ def in_all(totals: Mapping[str, int]) -> int:
 def encrypted(totals: Mapping[str, int]) -> int:
     """Bytes that nobody on the wire could read."""
     return sum(totals.get(kind, 0) for kind in ENCRYPTED)
+
+
+def refused_in_clear(counters: Mapping[str, int]) -> int:
+    """What was not let through because it was in clear."""
+    return sum(counters.get(name, 0) for name in REFUSED_IN_CLEAR)
 
 
 def with_the_most(peers: Iterable[SentTo], *, most: int) -> tuple[SentTo, ...]:

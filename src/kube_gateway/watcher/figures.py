@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Literal
 
@@ -17,6 +18,7 @@ _log = logging.getLogger("watcher")
 
 _LONGEST_HEAD = 8 * 1024
 _WITHIN = 5.0
+_AT_ONCE = 64
 
 
 def page(pods: Iterable[PodSummary]) -> bytes:
@@ -80,7 +82,13 @@ def _family(
 async def serve_figures(pods: Callable[[], Awaitable[Iterable[PodSummary]]], *, port: int) -> None:
     """Answer GET /metrics on all addresses until cancelled. Raises `OSError` when the port is taken."""
 
+    busy: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(busy) >= _AT_ONCE:
+            # By chance: whoever floods us must not be able to tell which place is safe.
+            random.choice(tuple(busy)).transport.abort()  # noqa: S311 - no secret
+        busy.add(writer)
         try:
             async with asyncio.timeout(_WITHIN):
                 line = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0]
@@ -92,6 +100,7 @@ async def serve_figures(pods: Callable[[], Awaitable[Iterable[PodSummary]]], *, 
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             _log.debug("lost one who asks for figures: %s", error)
         finally:
+            busy.discard(writer)
             writer.close()
 
     server = await asyncio.start_server(serve, port=port, limit=_LONGEST_HEAD)

@@ -26,6 +26,7 @@ from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import KubernetesError
 from kube_gateway.model.ai_report import AiReport, shortened
 from kube_gateway.model.identity_report import IdentityReport
+from kube_gateway.model.sent import refused_in_clear
 from kube_gateway.watcher import connections
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.configuration import Configuration
@@ -258,7 +259,7 @@ def pod_summary(
         peers=len(report.snapshot.peers) if report else 0,
         sent=report.sent.totals if report and report.sent else {},
         sent_since=report.sent.since if report and report.sent else 0.0,
-        refused_in_clear=counters.get("gate_refused", 0) + counters.get("egress_refused", 0),
+        refused_in_clear=refused_in_clear(counters),
         udp_refused=counters.get("udp_refused", 0),
         ai=shortened(report.ai) if report and report.ai else None,
         identity=report.identity if report else None,
