@@ -161,7 +161,7 @@ def test_the_gateway_itself_goes_to_tunnels_and_to_the_watcher(listening, hooked
     assert connect(hooked, outside, 18444) == "ConnectionRefusedError soon"
     assert hooked.counter("hook_refused_no_gateway") == 1
     hooked.configure(**STRICT, errands=True)
-    assert hooked("send", address=outside, port=PORT, text="hello") == f"::ffff:{hooked.address}\n"
+    assert hooked("send", address=outside, port=PORT, text="hello").startswith(f"::ffff:{hooked.address}\n")
 
 
 def test_a_pod_that_only_accepts_sends_as_before(listening, hooked):

@@ -96,6 +96,8 @@ def test_a_hand_over_has_no_gap(pods, figures):
         for generation in range(2, amount(full=8, short=4)):
             assert pods.upgrade("server").generation == generation
             pods.wait_log("server", f"taken over from generation {generation - 1}")
+            # The listeners are those that the first gateway made.
+            assert connect(pods, "friend", "server").startswith("connected")
             time.sleep(0.5)
         output, _ = hammer.communicate("stop\n", timeout=20)
     seen = json.loads(output)

@@ -56,7 +56,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     def configuration(self, root: Path) -> dict:
         """For runc. Source: the OCI runtime specification, and what `ctr container info` of containerd shows."""
         sets = ("bounding", "effective", "permitted")
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME", "PYTHONPATH") if name in os.environ}
         kinds = ("mount", "ipc", "uts", "cgroup") if self.processes else ("mount", "ipc", "uts", "cgroup", "pid")
         namespaces = [{"type": kind} for kind in kinds] + [{"type": "network", "path": str(self.network)}]
         if self.processes:

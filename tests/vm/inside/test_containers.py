@@ -173,7 +173,7 @@ def knock(pods, *, family: int = IPV4) -> str:
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 def test_nobody_gets_into_a_strict_pod_in_clear(pods, gateways, family):
     assert knock(pods, family=family) == "ConnectionRefusedError"
-    assert f"refused {pods['b'].pod.addresses[family]} to port {PORT} in clear" in gateways["a"].log
+    gateways["a"].wait_log(f"refused {pods['b'].pod.addresses[family]} to port {PORT} in clear")
 
 
 def test_the_hooks_of_a_dead_gateway_are_replaced(pods, gateways, tmp_path):
