@@ -9,7 +9,7 @@ import talk
 
 pytestmark = [pytest.mark.cluster, pytest.mark.root]
 
-OLD_PORT = 9080
+OLD_PORT = 9000
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_what_was_there_before_is_listed_ended_and_encrypted(cluster, product, p
         old = [each for each in connections if OLD_PORT in (each["local_port"], each["remote_port"])]
         return old if all(each["fate"] == "ends" for each in old) else []
 
-    found = cluster.eventually("the old connection is listed", old_ones, timeout=40)
+    found = cluster.eventually("the old connections are listed", old_ones, timeout=40)
     for connection in found:
         assert connection["older"]
         assert connection["container"] == "app"
