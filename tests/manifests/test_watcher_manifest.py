@@ -31,6 +31,10 @@ USED = {
     ("discovery.k8s.io", "endpointslices"): READS,
     # watcher/policies.py, one object at a time
     ("", "configmaps"): ("list", "watch"),
+    # watcher/access_policies.py
+    ("kube-gateway.io", "gatewaypolicies"): READS,
+    # watcher/policy_status.py
+    ("kube-gateway.io", "gatewaypolicies/status"): ("patch",),
     # watcher/acting.py: Actor.start
     ("", "pods/ephemeralcontainers"): ("patch",),
     # watcher/acting.py: Actor.claim
