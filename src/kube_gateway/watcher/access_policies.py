@@ -22,6 +22,7 @@ PATH = f"/apis/{API_VERSION}/gatewaypolicies"
 LOOK_AGAIN = 30.0
 """Seconds until it is looked again whether there are GatewayPolicies, if there are none or they may not be read."""
 
+_PAUSE = 0.5
 _PAUSES = (0.2, 5.0)
 
 
@@ -46,6 +47,7 @@ class ClusterPolicies:
         self._on_namespace = on_namespace
         self._look_again = look_again
         self._readable: bool | None = None
+        self._told = False
         self.known = asyncio.Event()
         self.set = PolicySet(trust_domain=trust_domain)
         self.informer = Informer(
@@ -60,8 +62,8 @@ class ClusterPolicies:
 
     async def run(self) -> None:
         """Follow them until cancelled."""
-        while not await self._are_there():
-            await asyncio.sleep(self._look_again)
+        while (pause := await self._look()) is not None:
+            await asyncio.sleep(pause)
         following = asyncio.create_task(self.informer.run())
         try:
             synced = asyncio.create_task(self.informer.synced.wait())
@@ -78,8 +80,11 @@ class ClusterPolicies:
         """The rules for a pod's gateway, empty where none select it; None while that cannot be told."""
         return None if self._readable is None else self.set.text_for(pod)
 
-    async def _are_there(self) -> bool:
-        """Whether they can be followed. What is not known for now stays so: a gateway keeps the rules that it has."""
+    async def _look(self) -> float | None:
+        """None if they can be followed; else the seconds until that is worth another look.
+
+        While it is not known what there is, gateways keep the rules that they have.
+        """
         try:
             await self._client.list(PATH, PolicyObject, parameters={"limit": "1"})
         except NotFound:
@@ -91,13 +96,15 @@ class ClusterPolicies:
                 rule = rule_for(PATH, "get", "list", "watch")
                 _log.error("gateway policies: %s; the role needs the rule %s", error.message, rule)
         except KubernetesError as error:
-            _log.warning("gateway policies: %s, trying again", error.message)
-            return True
+            if not self._told:
+                self._told = True
+                _log.warning("gateway policies: %s, trying again", error.message)
+            return min(_PAUSE, self._look_again)
         else:
-            return True
+            return None
         self.known.set()
         self._on_namespace("")
-        return False
+        return self._look_again
 
     def _changed(self, key: str, found: PolicyObject | None) -> None:
         namespace, _, name = key.partition("/")
