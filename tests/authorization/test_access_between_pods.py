@@ -215,5 +215,5 @@ def test_who_has_no_certificate_is_denied_unless_anyone_may(pods):
     apply(pods, ONLY_WEB)
     assert ask(pods, "web") == ["ConnectionResetError"]
     pods.wait_log("orders", f"denied {pods.address('web')} (without proof) a connection to port 9000")
-    apply(pods, ONLY_WEB.replace("from: [{serviceAccount: web}]", "action: allow"))
+    apply(pods, ONLY_WEB.replace("serviceAccount: web", "anyone: true"))
     assert ask(pods, "web") == ["echo"]

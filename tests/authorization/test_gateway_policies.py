@@ -59,8 +59,8 @@ def test_what_authors_write_becomes_patterns_and_ranges():
     assert (second.action, second.peers, second.ports) == ("deny", ("spiffe://d/ns/test-*/sa/*",), ((1, 65535),))
 
 
-def test_a_rule_without_from_is_about_anyone():
-    (policy,) = read_policies(HEAD + "spec: {selector: {}, rules: [{ports: [80]}]}")
+def test_a_rule_may_be_about_anyone():
+    (policy,) = read_policies(HEAD + "spec: {selector: {}, rules: [{from: [{anyone: true}], ports: [80]}]}")
     assert compile_for(POD, [policy], trust_domain="d").policies[0].rules[0].anyone
 
 
@@ -94,12 +94,17 @@ def test_expressions_of_selectors(operator, values, labels, met):
     ("spec", "said"),
     [
         ("{}", "spec.selector: it is missing"),
-        ("{selector: {}, rules: [{ports: [0]}]}", "spec.rules[0].ports[0]"),
-        ('{selector: {}, rules: [{ports: ["90-80"]}]}', "spec.rules[0].ports[0]: '90-80' is no port"),
+        ("{selector: {}, rules: [{from: [{anyone: true}], ports: [0]}]}", "spec.rules[0].ports[0]"),
+        (
+            '{selector: {}, rules: [{from: [{anyone: true}], ports: ["90-80"]}]}',
+            "spec.rules[0].ports[0]: '90-80' is no port",
+        ),
+        ("{selector: {}, rules: [{ports: [80]}]}", "spec.rules[0].from: it is missing"),
         ("{selector: {}, rules: [{from: []}]}", "spec.rules[0].from"),
         ("{selector: {}, rules: [{from: null}]}", "spec.rules[0].from"),
         ("{selector: {}, rules: [{from: [{}]}]}", "spec.rules[0].from[0]: name an identity"),
         ("{selector: {}, rules: [{from: [{identity: 'spiffe://d/x', namespace: y}]}]}", "spec.rules[0].from[0]"),
+        ("{selector: {}, rules: [{from: [{anyone: true, namespace: x}]}]}", "spec.rules[0].from[0]"),
         ("{selector: {}, rules: [{form: []}]}", "spec.rules[0].form: no such field"),
         ("{selector: {}, dryrun: true}", "spec.dryrun: no such field"),
         ("{selector: {}, default: block}", "spec.default"),

@@ -18,9 +18,9 @@ from kube_gateway.kube.client import KubernetesClient
 
 DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 NAMES = re.compile(
-    r"/api(s/[a-z0-9.]+)?/v1(/namespaces/(?P<namespace>[^/]+))?/(?P<kind>[a-z]+)(/(?P<name>[^/]+))?(/(?P<part>[a-z]+))?"
+    r"/api(s/[-a-z0-9.]+)?/v1(?:alpha1)?(/namespaces/(?P<namespace>[^/]+))?/(?P<kind>[a-z]+)(/(?P<name>[^/]+))?(/(?P<part>[a-z]+))?"
 )
-WATCHED = ("pods", "namespaces", "services", "endpointslices", "configmaps")
+WATCHED = ("pods", "namespaces", "services", "endpointslices", "configmaps", "gatewaypolicies")
 
 Answer = tuple[int, dict]
 
@@ -38,7 +38,7 @@ class Api(httpx2.AsyncBaseTransport):
 
     `faults` are taken one for each write: `None` for none, `lost`, `timeout`, or a status. `on_added(pod, container)` is
     told of each new container, before it is there. `read` is what was listed or watched, as (kind, namespace, field
-    selector); `forbidden` are kinds that may not be.
+    selector); `forbidden` are kinds that may not be, `missing` those that the server does not know.
     """
 
     def __init__(self, on_added=lambda pod, container: None):
@@ -51,6 +51,7 @@ class Api(httpx2.AsyncBaseTransport):
         self.faults = []
         self.reading_fails = False
         self.forbidden = set()
+        self.missing = {"gatewaypolicies"}
         self.read = []
         self.history = {kind: [] for kind in WATCHED}
         self.changed = asyncio.Event()
@@ -130,6 +131,8 @@ class Api(httpx2.AsyncBaseTransport):
             if self.reading_fails:
                 raise httpx2.ConnectError("Connection refused")
             await asyncio.sleep(0)
+            if match["kind"] in self.missing:
+                return httpx2.Response(404, json=status(404, "NotFound", "could not find the requested resource")[1])
             self.read.append((match["kind"], match["namespace"], query.get("fieldSelector")))
             if match["kind"] in self.forbidden:
                 return httpx2.Response(403, json=status(403, "Forbidden", f"{match['kind']} is forbidden")[1])
@@ -196,6 +199,8 @@ class Api(httpx2.AsyncBaseTransport):
                 return self._add(key, known, body)
             case "PATCH", "pods", "status":
                 return self._condition(key, known, body)
+            case "PATCH", "gatewaypolicies", "status":
+                return 200, self.put(kind, {**known, **body})
         raise AssertionError((method, kind, part))
 
     def _merge(self, kind, known, body):

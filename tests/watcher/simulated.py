@@ -11,6 +11,8 @@ from kube_gateway.control import decide as deciding
 from kube_gateway.control import messages
 from kube_gateway.kube.work_queue import WorkQueue
 from kube_gateway.model.ai_report import AiReport, policy_name
+from kube_gateway.model.authorization import authorization_name
+from kube_gateway.model.flow import AccessReport, GatewaySnapshot
 from kube_gateway.watcher import cluster as cluster_module
 from kube_gateway.watcher import reconcile as reconcile_module
 from kube_gateway.watcher.acting import Actor
@@ -25,6 +27,7 @@ def hurry(monkeypatch):
     """Make the pauses of all that wait short."""
     monkeypatch.setattr(deciding, "FIRST_RETRY", 0.01)
     monkeypatch.setattr(cluster_module, "_PAUSES", (0.005, 0.05))
+    monkeypatch.setattr(cluster_module, "LOOK_AGAIN", 0.05)
     monkeypatch.setattr(reconcile_module, "_LOOK_AGAIN", 0.05)
     monkeypatch.setattr(reconcile_module, "_MEND_SECRET_AFTER", 0.05)
 
@@ -74,6 +77,7 @@ class Gateway:
         self.policy = None
         self.refuses = None
         self.counted = ()
+        self.authorization = None
         self.watcher = None
         self.writer = None
 
@@ -105,8 +109,12 @@ class Gateway:
 
     def _say(self, state):
         line = self._line()
-        if line is not None and line.reported(msgspec.structs.replace(report(state), ai=self._ai())):
+        said = msgspec.structs.replace(report(state), ai=self._ai(), snapshot=GatewaySnapshot(access=self._access()))
+        if line is not None and line.reported(said):
             self.watcher.queue.add(self.key)
+
+    def _access(self):
+        return AccessReport(rules=authorization_name(self.authorization)) if self.authorization else None
 
     def _ai(self):
         if self.settings is None or not self.settings.ai:
@@ -133,5 +141,8 @@ class Gateway:
             else:
                 self.policy, self.refuses = message, None
             self._say("ready")
+        elif isinstance(message, messages.Authorize):
+            self.authorization = message.text
+            self._say("draining" if self.draining else "ready")
         elif isinstance(message, messages.Leave):
             self.draining = True

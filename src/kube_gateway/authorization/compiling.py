@@ -53,8 +53,8 @@ def compile_policy(policy: GatewayPolicy, *, trust_domain: str) -> PolicyRules:
 def _rule(rule: Rule, namespace: str, trust_domain: str) -> AccessRule:
     return AccessRule(
         action=rule.action,
-        anyone=not rule.peers,
-        peers=tuple(_pattern(peer, namespace, trust_domain) for peer in rule.peers or ()),
+        anyone=any(peer.anyone for peer in rule.peers),
+        peers=tuple(_pattern(peer, namespace, trust_domain) for peer in rule.peers if not peer.anyone),
         ports=tuple(port_range(port) for port in rule.ports) if rule.ports else EVERY_PORT,
     )
 

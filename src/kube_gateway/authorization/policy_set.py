@@ -29,7 +29,8 @@ class PolicySet:
     def __init__(self, *, trust_domain: str) -> None:
         self._trust_domain = trust_domain
         self._policies: dict[str, GatewayPolicy] = {}
-        self._texts: dict[tuple[str, str], tuple[dict[str, str], str]] = {}
+        self._written: dict[str, Any] = {}
+        self._texts: dict[str, tuple[Pod, str]] = {}
         self.problems: dict[str, str] = {}
 
     @property
@@ -37,8 +38,11 @@ class PolicySet:
         """Those in force, in the order of their names."""
         return tuple(self._policies[key] for key in sorted(self._policies))
 
-    def put(self, key: str, value: Any) -> None:  # noqa: ANN401 - any JSON value
-        """There is a policy `key` (`namespace/name`), or another version of it: an object as its author has written it."""
+    def put(self, key: str, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+        """There is a policy `key` (`namespace/name`), an object as its author has written it; false if it is as it was."""
+        if key in self._written and self._written[key] == value:
+            return False
+        self._written[key] = value
         try:
             policy = read_object(value)
             if policy.key != key:
@@ -48,10 +52,13 @@ class PolicySet:
         else:
             self._set(policy)
             self.problems.pop(key, None)
+        return True
 
     def put_broken(self, key: str, problem: str, *, selector: Selector | None = None) -> None:
         """There is something that is no policy, about the pods of `selector` or of its whole namespace."""
         self.problems[key] = problem
+        if selector is None:
+            self._written.pop(key, None)
         if key not in self._policies:
             namespace, _, name = key.partition("/")
             spec = PolicySpec(selector=selector or Selector(), default="deny")
@@ -60,24 +67,26 @@ class PolicySet:
     def remove(self, key: str) -> None:
         """It is gone."""
         self.problems.pop(key, None)
+        self._written.pop(key, None)
         if self._policies.pop(key, None) is not None:
             self._texts.clear()
 
     def text_for(self, pod: Pod) -> str:
         """The rules for a pod's gateway (`encode_authorization`), empty where no policy selects it."""
-        key = pod.key, pod.uid
-        known = self._texts.get(key)
-        if known is None or known[0] != pod.labels:
-            known = self._texts[key] = pod.labels, self._compile(pod)
+        if not self._policies:
+            return ""
+        known = self._texts.get(pod.key)
+        if known is None or known[0].labels != pod.labels:
+            known = self._texts[pod.key] = pod, self._compile(pod)
         return known[1]
 
     def selecting(self, pod: Pod) -> tuple[GatewayPolicy, ...]:
         """The policies that are about a pod."""
         return tuple(policy for policy in self.policies if selects(policy, pod))
 
-    def forget(self, pod: Pod) -> None:
-        """A pod is gone."""
-        self._texts.pop((pod.key, pod.uid), None)
+    def forget(self, pod: str) -> None:
+        """A pod (`namespace/name`) is gone."""
+        self._texts.pop(pod, None)
 
     def _set(self, policy: GatewayPolicy) -> None:
         self._policies[policy.key] = policy

@@ -80,12 +80,12 @@ def _check(spec: PolicySpec) -> None:
                 + ("needs some" if requirement.operator in {"In", "NotIn"} else "takes none")
             )
     for number, rule in enumerate(spec.rules):
-        for index, peer in enumerate(rule.peers or ()):
+        for index, peer in enumerate(rule.peers):
             named = peer.namespace or peer.service_account
-            if bool(peer.identity) == bool(named):
+            if (bool(peer.identity), bool(named), peer.anyone).count(True) != 1:
                 raise UsageError(
                     f"spec.rules[{number}].from[{index}]: name an identity, or a namespace and service account",
-                    hint="identity alone, or namespace, serviceAccount or both",
+                    hint="identity alone; or namespace, serviceAccount or both; or anyone: true",
                 )
         for index, port in enumerate(rule.ports or ()):
             try:

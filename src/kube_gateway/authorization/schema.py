@@ -23,28 +23,29 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pass
 
 
-class Peer(_Part, frozen=True):
+class Peer(_Part, frozen=True, kw_only=True):
     """Workloads: by a pattern of their SPIFFE ids, or by namespace, service account or both (patterns as well).
 
-    A service account without a namespace is one of the policy's own.
+    A service account without a namespace is one of the policy's own. `anyone` is everybody, also who proves nothing: it has
+    to be said, as a rule in which somebody has left out whom it is about must not open a port.
     """
+
+    anyone: bool = False
 
     identity: _Identity | UnsetType = UNSET
     namespace: _Name | UnsetType = UNSET
     service_account: _Name | UnsetType = UNSET
 
 
-class Rule(_Part, frozen=True):
-    """Without `from` it is about everybody, without `ports` about all ports."""
+class Rule(_Part, frozen=True, kw_only=True):
+    """Without `ports` it is about all of them."""
 
     action: Effect = "allow"
-    peers: Annotated[tuple[Peer, ...], msgspec.Meta(min_length=1, max_length=64)] | UnsetType = msgspec.field(
-        default=UNSET, name="from"
-    )
+    peers: Annotated[tuple[Peer, ...], msgspec.Meta(min_length=1, max_length=64)] = msgspec.field(name="from")
     ports: Annotated[tuple[_Port, ...], msgspec.Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
-class Requirement(_Part, frozen=True):
+class Requirement(_Part, frozen=True, kw_only=True):
     """One of `matchExpressions`, as Kubernetes has them."""
 
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=317)]
@@ -52,14 +53,14 @@ class Requirement(_Part, frozen=True):
     values: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
 
 
-class Selector(_Part, frozen=True):
+class Selector(_Part, frozen=True, kw_only=True):
     """Pods of the policy's namespace by their labels; an empty one selects all."""
 
     match_labels: dict[str, str] = {}
     match_expressions: Annotated[tuple[Requirement, ...], msgspec.Meta(max_length=16)] = ()
 
 
-class PolicySpec(_Part, frozen=True):
+class PolicySpec(_Part, frozen=True, kw_only=True):
     """`default` is what becomes of connections to the selected pods that no rule is about.
 
     With `dry_run` nothing is denied, and what would be is counted.

@@ -20,6 +20,7 @@ _AT_ONCE = 8
 
 RESOURCES = {
     "Namespace": ("", "namespaces"),
+    "CustomResourceDefinition": ("apiextensions.k8s.io", "customresourcedefinitions"),
     "ServiceAccount": ("", "serviceaccounts"),
     "ConfigMap": ("", "configmaps"),
     "Service": ("", "services"),

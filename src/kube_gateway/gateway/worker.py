@@ -81,7 +81,13 @@ class Worker:
                     core.listen(message.kind, descriptor)
             case messages.StopListening():
                 core.stop_listening(message.kind)
-            case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
+            case (
+                messages.Answer()
+                | messages.ServiceAnswer()
+                | messages.SetWatcher()
+                | messages.RememberEnrolled()
+                | messages.SetAuthorization()
+            ):
                 _learn(core, message)
             case messages.ServeFigures() | messages.ShowFigures():
                 self._show_figures(message, descriptors)
@@ -172,9 +178,13 @@ class Worker:
 
 def _learn(
     core: _native.Core,
-    message: messages.Answer | messages.ServiceAnswer | messages.SetWatcher | messages.RememberEnrolled,
+    message: messages.Answer
+    | messages.ServiceAnswer
+    | messages.SetWatcher
+    | messages.RememberEnrolled
+    | messages.SetAuthorization,
 ) -> None:
-    """What the watcher, or an earlier worker, has found out."""
+    """What the watcher says, or an earlier worker has found out."""
     match message:
         case messages.Answer():
             core.answer(message.address, message.enrolled)
@@ -184,6 +194,8 @@ def _learn(
             core.set_watcher(is_there=message.is_there)
         case messages.RememberEnrolled():
             core.remember_enrolled(list(message.addresses))
+        case messages.SetAuthorization():
+            core.set_authorization(name=message.name, rules=message.text.encode())
 
 
 def _learn_service(core: _native.Core, message: messages.ServiceAnswer) -> None:

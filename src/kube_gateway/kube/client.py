@@ -61,6 +61,7 @@ class Metadata(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_d
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
+    generation: int = 0
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
     creation_timestamp: str | None = None

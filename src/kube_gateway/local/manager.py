@@ -326,7 +326,7 @@ class Manager:
             await asyncio.to_thread(workloads.remove, self.instance, name)
             del self.pods[name]
             self.policies.forget(name)
-            self.access.known.forget(pod.workload.record.pod)
+            self.access.known.forget(pod.pod.key)
         self.changed()
 
     def pod(self, name: str) -> LocalPod:

@@ -57,7 +57,11 @@ class Actor:
         `memory` is that of this very pod: while it is waited for an answer, another pod may take its name.
         """
         pod = observation.pod
-        how = self._how(seen, messages.configure(settings, pod=pod, revision=0), generation)
+        how = self._how(
+            seen,
+            messages.configure(settings, pod=pod, revision=0, authorize=bool(observation.authorization)),
+            generation,
+        )
         container = attach.ephemeral_container(pod, how)
         patch = {"metadata": {"uid": pod.uid}, "spec": {"ephemeralContainers": [container]}}
         changes = memory.namespace_changes

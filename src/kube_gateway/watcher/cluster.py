@@ -19,6 +19,7 @@ from kube_gateway.kube.service_objects import EndpointSliceObject, ServiceObject
 from kube_gateway.kube.services import HANDLED_BY_KUBE_PROXY, Destination, ServiceDirectory
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.model.service import ServiceBackends
+from kube_gateway.watcher.access_policies import LOOK_AGAIN, ClusterPolicies
 from kube_gateway.watcher.configuration import Configuration
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, generations
 from kube_gateway.watcher.memory import PodMemory
@@ -45,6 +46,7 @@ class Cluster:
         on_pod: Callable[[str], None],
         on_services: Callable[[set[Destination]], None],
         revocations: Callable[[], Revocations] = tuple,
+        trust_domain: str = "cluster.local",
     ) -> None:
         self._configuration = configuration
         self._on_pod = on_pod
@@ -56,6 +58,9 @@ class Cluster:
         self.flushes = FlushLog()
         self.services = ServiceDirectory()
         self._policies = PolicyMaps(client, on_pod=on_pod)
+        self.access = ClusterPolicies(
+            client, trust_domain=trust_domain, on_namespace=self._access_changed, look_again=LOOK_AGAIN
+        )
         self.pods = Informer(client, "/api/v1/pods", PodObject, on_change=self._pod_changed, pauses=_PAUSES)
         self._namespaces = Informer(
             client,
@@ -92,11 +97,13 @@ class Cluster:
             group.create_task(self._service_objects.run())
             group.create_task(self._slices.run())
             group.create_task(self._policies.run())
+            group.create_task(self.access.run())
 
     async def pods_known(self) -> None:
-        """Wait until pods and namespaces are complete."""
+        """Wait until pods, namespaces and who may reach whom are complete."""
         await self.pods.synced.wait()
         await self._namespaces.synced.wait()
+        await self.access.known.wait()
 
     async def services_known(self) -> None:
         """Wait until Services and their endpoints are complete."""
@@ -153,7 +160,11 @@ class Cluster:
         observation = observe(pod, memory.lines, surroundings)
         if is_revoked(self.revocations(), observation.pod.uid):
             observation = msgspec.structs.replace(observation, obstacle=revoked(observation.pod))
-        return msgspec.structs.replace(observation, policy=self._policy(key, observation))
+        return msgspec.structs.replace(
+            observation,
+            policy=self._policy(key, observation),
+            authorization=self.access.text_for(observation.pod),
+        )
 
     def peers_of(self, observation: PodObservation) -> tuple[PodObservation, ...]:
         """The pods that it has connections in clear with, and those behind Services that it has some with."""
@@ -224,6 +235,7 @@ class Cluster:
             self._memories.pop(key, None)
             self._upgrades.pop(key, None)
             self._policies.forget(key)
+            self.access.set.forget(key)
         else:
             known = memory is not None and memory.uid == pod.metadata.uid
             if memory is None or not known:
@@ -236,6 +248,11 @@ class Cluster:
             if _says_that_its_node_needs_privilege(pod):
                 self._needy_nodes.add(pod.spec.node_name)
         self._on_pod(key)
+
+    def _access_changed(self, namespace: str) -> None:
+        for key, pod in self.pods.store.items():
+            if not namespace or pod.metadata.namespace == namespace:
+                self._on_pod(key)
 
     def _namespace_changed(self, name: str, _: NamespaceObject | None) -> None:
         for key, pod in self.pods.store.items():

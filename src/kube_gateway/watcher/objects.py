@@ -214,6 +214,7 @@ def pod_of(seen: PodObject, *, inherited: Mapping[str, str], strict: bool = Fals
         probe_sources=_node_addresses(seen.status),
         probe_ports=_probe_ports(seen.spec),
         annotations=at_least_strict(annotations) if strict else annotations,
+        labels=seen.metadata.labels or {},
     )
 
 

@@ -137,6 +137,7 @@ def _gateway(
         outdated=outdated or _is_lost(generation, line, surroundings),
         policy=line.policy if line is not None else None,
         ai=line.report.ai if line is not None and line.report else None,
+        authorization=line.authorization if line is not None else None,
     )
 
 

@@ -99,7 +99,7 @@ class Reconciler:
                 await self._actor.start(
                     seen, observation, memory=memory, generation=observation.generation + 1, settings=Settings()
                 )
-            case actions.Configure() | actions.SetPolicy() | actions.Leave() | actions.Flush():
+            case actions.Configure() | actions.Authorize() | actions.SetPolicy() | actions.Leave() | actions.Flush():
                 for line in _alive(seen, memory):
                     _say(line, action, observation, memory=memory)
             case actions.ReportProblem():
@@ -165,7 +165,7 @@ class Reconciler:
 
 def _say(
     line: ConnectedGateway,
-    action: actions.Configure | actions.SetPolicy | actions.Leave | actions.Flush,
+    action: actions.Configure | actions.Authorize | actions.SetPolicy | actions.Leave | actions.Flush,
     observation: PodObservation,
     *,
     memory: PodMemory,
@@ -173,7 +173,9 @@ def _say(
     """Tell one gateway."""
     match action:
         case actions.Configure():
-            line.configure(action.settings, pod=observation.pod)
+            line.configure(action.settings, pod=observation.pod, authorize=action.authorize)
+        case actions.Authorize():
+            line.authorize(action.text)
         case actions.SetPolicy():
             _log.info("%s: policy %s (%s)", action.pod, action.policy.name, action.policy.source)
             line.use_policy(action.policy, budgets=memory.budgets)

@@ -20,6 +20,7 @@ from kube_gateway.watcher.configuration import LEASE, Configuration
 from kube_gateway.watcher.endpoint import ControlEndpoint
 from kube_gateway.watcher.figures import serve_figures
 from kube_gateway.watcher.identities import Identities
+from kube_gateway.watcher.policy_status import PolicyStatus
 from kube_gateway.watcher.receipts import ReceiptDesk
 from kube_gateway.watcher.reconcile import Reconciler
 from kube_gateway.watcher.summary import PodSummary, Publisher
@@ -107,6 +108,7 @@ class Watcher:
             on_pod=queue.add,
             on_services=self._endpoint.services_changed,
             revocations=lambda: self._signer.revocations,
+            trust_domain=self._signer.issuer.trust_domain,
         )
         actor = Actor(
             self._client, self._configuration, cluster=cluster, signer=self._signer, instance=self._configuration.name
@@ -125,6 +127,7 @@ class Watcher:
                 group.create_task(queue.run(reconciler.look))
                 group.create_task(publisher.run())
                 group.create_task(self._identities.lead(cluster))
+                group.create_task(PolicyStatus(self._client, cluster=cluster).run())
         finally:
             self._publisher = None
             self._receipts.stand_by()
