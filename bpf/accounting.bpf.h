@@ -25,22 +25,27 @@ static __always_inline bool looks_like_tls(struct __sk_buff *skb, __u32 payload)
 static __always_inline __u32 kind_of_stream(struct __sk_buff *skb, const struct packet *packet, bool gateway)
 {
 	struct bpf_sock *sk = skb->sk;
+	bool tunnel = gateway && (packet->source_port == TUNNEL_PORT || packet->destination_port == TUNNEL_PORT);
+	__u32 by_ports = tunnel ? KIND_TUNNEL : KIND_PLAIN;
 	struct flow *flow;
 
-	if (gateway && (packet->source_port == TUNNEL_PORT || packet->destination_port == TUNNEL_PORT))
-		return KIND_TUNNEL;
 	if (!sk)
-		return KIND_PLAIN;
+		return by_ports;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->type != SOCK_STREAM)
-		return KIND_PLAIN;
+		return by_ports;
 	flow = bpf_sk_storage_get(&kgw_flow, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!flow)
-		return KIND_PLAIN;
+		return by_ports;
+	if (packet->tcp_flags & TCP_SYN)
+		flow->begun = 1;
 	if (packet->payload && flow->kind != KIND_TLS && flow->seen < SETTLED) {
 		flow->kind = looks_like_tls(skb, packet->payload) ? KIND_TLS : KIND_PLAIN;
 		flow->seen += packet->payload;
 	}
+	// To a stranger's port of that number the gateway relays what the application says, in clear.
+	if (tunnel && (!flow->begun || !flow->seen || flow->kind == KIND_TLS))
+		return KIND_TUNNEL;
 	return flow->kind == KIND_TLS ? KIND_TLS : KIND_PLAIN;
 }
 

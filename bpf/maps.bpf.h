@@ -114,7 +114,8 @@ struct source_key {
 // What is known of a TCP connection of the pod.
 struct flow {
 	__u32 kind;
-	__u32 seen; // payload bytes, up to where its kind is settled
+	__u32 seen;  // payload bytes, up to where its kind is settled
+	__u32 begun; // whether it was there from the SYN on
 };
 
 struct {

@@ -152,11 +152,19 @@ def test_real_tls_is_known_from_both_ends(two, hooked, tmp_path, client, server)
 def test_only_the_gateways_own_tunnels_are_tunnels(two, hooked):
     address = two.address("outside")
     with running(two, "outside", programs.SERVE, "18443"):
-        hooked("send", address=address, port=18443, text="from the gateway")
-        assert totals(hooked) == only(tunnel=len("from the gateway"))
+        hooked("send", address=address, port=18443, text=bytes.fromhex(RECORD).decode())
+        assert totals(hooked) == only(tunnel=10)
         hooked.python(SEND.replace("s.recv(100)", "s.makefile('rb').read()"), address, "18443", "61*5")
-        assert totals(hooked) == only(tunnel=len("from the gateway"), plain=5)
-        assert peers(hooked) == {(address, "tunnel"): 16, (address, "plain"): 5}
+        assert totals(hooked) == only(tunnel=10, plain=5)
+        assert peers(hooked) == {(address, "tunnel"): 10, (address, "plain"): 5}
+
+
+def test_what_the_gateway_says_in_clear_to_the_tunnels_port_is_no_tunnel(two, hooked):
+    """What an application says to a stranger, and is relayed."""
+    address = two.address("outside")
+    with running(two, "outside", programs.SERVE, "18443"):
+        hooked("send", address=address, port=18443, text="from the gateway")
+        assert totals(hooked) == only(plain=len("from the gateway"))
 
 
 def test_a_tunnel_that_was_accepted_is_one(two, hooked):

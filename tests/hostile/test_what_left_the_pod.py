@@ -234,3 +234,29 @@ def test_what_a_gateway_that_was_killed_has_counted_is_a_gap(pods, figures):
     assert time_of(gap.end) <= time.time()
     assert after.sent.totals["plain"] == amount
     figures(SIGNED, gateways_killed=1, gaps_told=len(after.gaps))
+
+
+PLAIN_LISTENER = """
+import socket
+with socket.create_server(("", 18443)) as server:
+    print("ready", flush=True)
+    while True:
+        with server.accept()[0] as connection:
+            while connection.recv(1 << 16): pass
+"""
+
+
+def test_what_the_application_says_to_the_tunnels_port_of_a_stranger_is_no_tunnel(pods, figures):
+    """The gateway relays it in clear, from its own cgroup and to that port: what a tunnel looks like to the kernel."""
+    pods.run("stranger", sys.executable, "-c", PLAIN_LISTENER)
+    pods.wait_log("stranger", "ready", container="app")
+    before = sent(pods, "left")
+    text = SEND.replace("7000", "18443").replace("ADDRESS", repr(pods.address("stranger"))).replace("AMOUNT", "9000")
+    text = text.replace('assert connection.recv(10) == b"done"', "connection.recv(10)")
+    done = pods.exec("left", sys.executable, "-c", text, check=False)
+    after = sent(pods, "left")
+    counted = {kind: after[kind] - before[kind] for kind in after}
+    assert counted["tunnel"] == 0, (counted, done.stderr)
+    if done.returncode == 0:
+        assert counted["plain"] >= 9000
+    figures(COUNTED, plain_to_the_tunnels_port=counted["plain"], of_these_counted_as_tunnel=counted["tunnel"])
