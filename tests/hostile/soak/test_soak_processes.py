@@ -12,7 +12,7 @@ from hostile.soak.accounting import Interval
 from hostile.soak.driver import NAMES, Load, long_form
 from hostile.soak.judging import kept
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 # From the order to kill until everybody has noticed: what begins in between may still meet the one that dies.
 MOMENT = 0.25
