@@ -249,8 +249,9 @@ impl<'a> Connection<'a> {
         let peer = self.open.destination.ip();
         let mut first = wire::open(&self.open);
         let early = self.append_early_bytes(&mut first);
-        let status = match tokio::time::timeout(STATUS_WITHIN, ask_for_stream(&mut session, &first)).await {
-            Ok(Ok(status)) => status,
+        let answer = tokio::time::timeout(STATUS_WITHIN, ask_for_stream(&mut session, &first)).await;
+        let (status, going_away) = match answer {
+            Ok(Ok(answer)) => answer,
             Ok(Err(SessionError::Io(error))) => match HandshakeError::from(error) {
                 HandshakeError::Refused(why) => {
                     self.gateway.peers.bad(peer);
@@ -286,8 +287,8 @@ impl<'a> Connection<'a> {
                 }
             };
             match relayed {
-                Ok(true) => self.give_back(tunnel, session),
-                Ok(false) => {}
+                Ok(true) if !going_away => self.give_back(tunnel, session),
+                Ok(_) => {}
                 Err(SessionError::Withdrawn) => self.denied(&session, "has ended"),
                 Err(error) => log::debug(format!("connection {} broke: {error}", self.open.connection)),
             }
@@ -298,7 +299,7 @@ impl<'a> Connection<'a> {
         if status == Status::Denied {
             self.denied(&session, "denies");
         }
-        if session.send(&wire::reset()).await.is_ok() {
+        if session.send(&wire::reset()).await.is_ok() && !going_away {
             self.give_back(tunnel, session);
         }
         Some(missed(status.text()))
@@ -384,12 +385,17 @@ impl<'a> Connection<'a> {
     }
 }
 
-async fn ask_for_stream<T: Transport>(session: &mut Session<T>, first: &[u8]) -> Result<Status, SessionError> {
+/// The answer to OPEN, and whether the session takes no further stream after this one.
+async fn ask_for_stream<T: Transport>(session: &mut Session<T>, first: &[u8]) -> Result<(Status, bool), SessionError> {
     session.send(first).await?;
-    match session.receive(false).await? {
-        Control::Status(status) => Ok(status),
-        Control::GoAway => Err(SessionError::Closed),
-        _ => Err(WireError::Unexpected("an answer that is no STATUS").into()),
+    let mut going_away = false;
+    loop {
+        match session.receive(false).await? {
+            Control::Status(status) => return Ok((status, going_away)),
+            // It was said before OPEN got there, which is served all the same.
+            Control::GoAway if !going_away => going_away = true,
+            _ => return Err(WireError::Unexpected("an answer that is no STATUS").into()),
+        }
     }
 }
 

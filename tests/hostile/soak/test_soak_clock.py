@@ -11,7 +11,7 @@ from hostile.soak.clock import Clock
 from hostile.soak.driver import NAMES, Load, long_form
 from hostile.soak.judging import kept
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 HOUR = 3600
 # Each gateway looks at the clock each second, and then has a certificate issued.

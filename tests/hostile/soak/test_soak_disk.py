@@ -13,7 +13,7 @@ from hostile.soak.judging import kept
 from kube_gateway.errors import LocalModeError
 from kube_gateway.local.store import load_all
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hostile.soak import faults, promises
 from hostile.soak.driver import NAMES, Load, together
 from hostile.soak.judging import kept
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 SEED = 20_261
 # What a fault breaks may be noticed when its packets get through.

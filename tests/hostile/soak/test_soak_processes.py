@@ -7,12 +7,12 @@ import time
 import pytest
 
 from hostile.length import amount
-from hostile.soak import promises
+from hostile.soak import faults, promises
 from hostile.soak.accounting import Interval
 from hostile.soak.driver import NAMES, Load, long_form
 from hostile.soak.judging import kept
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 # From the order to kill until everybody has noticed: what begins in between may still meet the one that dies.
 MOMENT = 0.25
@@ -50,6 +50,19 @@ def test_a_hand_over_to_a_newer_gateway_breaks_nothing(talk, figures):
                 talk.pods.upgrade(name)
                 load.run_for(amount(full=5.0, short=0.7))
     kept(load.seen, promises.HAND_OVER, figures, taken_over=rounds * len(NAMES))
+
+
+def test_a_hand_over_on_a_long_wire_breaks_nothing_that_is_under_way(talk, figures):
+    """The older gateway says that it takes no further streams while the next one is already on its way to it."""
+    rounds = amount(full=4, short=2)
+    # Loses nothing, and is as long as one between two regions.
+    long_wire = faults.bad_wire(talk.pods, "right", delay=0.06, jitter=0.0, loss=0.0, repeat=0.0, corrupt=0.0)
+    with long_wire, Load(talk, long=0, idle=0, short_per_second=60) as load:
+        for _ in range(rounds):
+            for name in NAMES:
+                talk.pods.upgrade(name)
+                load.run_for(0.7)
+    kept(load.seen, promises.HAND_OVER, figures, taken_over=rounds * len(NAMES), delay_ms=60)
 
 
 def test_a_watcher_that_is_killed_and_started_again_breaks_nothing(talk, figures):

@@ -11,7 +11,7 @@ from hostile.soak import faults, promises
 from hostile.soak.driver import NAMES, PORT, Load, long_form
 from hostile.soak.judging import kept
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 
 def test_a_bad_wire_makes_connections_slow_and_breaks_none(talk, figures):
