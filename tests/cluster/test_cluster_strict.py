@@ -64,7 +64,7 @@ def is_ready(cluster, namespace: str) -> str:
 def test_probes_pass_and_others_do_not(cluster, product, pods):
     assert IMAGE in json.dumps(cluster.get("pod", "server", pods))
     assert set(knock(cluster, pods)) == {"ConnectionRefusedError"}
-    (name,) = serving(cluster.get("pod", "server", pods))
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "server", pods)))
     assert "in clear" in cluster.logs("server", name, pods)
     # Several probes.
     time.sleep(5)
@@ -77,7 +77,7 @@ def test_probes_pass_and_others_do_not(cluster, product, pods):
 
 
 def test_without_its_gateway_too(cluster, product, pods):
-    (name,) = serving(cluster.get("pod", "server", pods))
+    (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "server", pods)))
     supervisor = cluster.pod_pid("server", name, pods)
     os.kill(supervisor, signal.SIGKILL)
     # Until its successor is there nobody answers, then it refuses; nobody is let in.
