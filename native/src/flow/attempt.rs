@@ -16,14 +16,13 @@ use super::counters::{Active, add};
 use super::gateway::{Gateway, Mode};
 use super::peers::{REFUSED_FOR, SILENT_FOR, Standing};
 use super::relay::relay;
-use super::sockets::{dial, prepare_network};
+use super::sockets::{dial, is_short, prepare_network};
 use super::tunnels::{Plain, Tls, Tunnel};
 use crate::log;
 use crate::tunnel::identity::PeerIdentity;
-use crate::tunnel::session::{Control, Session, SessionError};
+use crate::tunnel::session::{Session, SessionError};
 use crate::tunnel::tls::HandshakeError;
-use crate::tunnel::transport::Transport;
-use crate::tunnel::wire::{self, Open, Status, WireError};
+use crate::tunnel::wire::{self, Open, Status};
 
 /// An address that may well be no pod at all does not answer: the application should not wait long for that.
 const UNKNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -249,7 +248,7 @@ impl<'a> Connection<'a> {
         let peer = self.open.destination.ip();
         let mut first = wire::open(&self.open);
         let early = self.append_early_bytes(&mut first);
-        let answer = tokio::time::timeout(STATUS_WITHIN, ask_for_stream(&mut session, &first)).await;
+        let answer = tokio::time::timeout(STATUS_WITHIN, session.ask_for_stream(&first)).await;
         let (status, going_away) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(SessionError::Io(error))) => match HandshakeError::from(error) {
@@ -383,26 +382,6 @@ impl<'a> Connection<'a> {
         }
         Outcome::Done
     }
-}
-
-/// The answer to OPEN, and whether the session takes no further stream after this one.
-async fn ask_for_stream<T: Transport>(session: &mut Session<T>, first: &[u8]) -> Result<(Status, bool), SessionError> {
-    session.send(first).await?;
-    let mut going_away = false;
-    loop {
-        match session.receive(false).await? {
-            Control::Status(status) => return Ok((status, going_away)),
-            // It was said before OPEN got there, which is served all the same.
-            Control::GoAway if !going_away => going_away = true,
-            _ => return Err(WireError::Unexpected("an answer that is no STATUS").into()),
-        }
-    }
-}
-
-/// Whether an error is about this side's resources.
-fn is_short(error: &io::Error) -> bool {
-    let short = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|number| short.contains(&number))
 }
 
 fn describe(peer: &PeerIdentity) -> String {

@@ -47,6 +47,12 @@ pub fn end_on_drop(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(None);
 }
 
+/// Whether an error is about this side's resources.
+pub fn is_short(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|number| short.contains(&number))
+}
+
 /// Dials from one of the pod's own addresses; `port` is the source port to try first, 0 for any.
 pub async fn dial(to: SocketAddr, from: IpAddr, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let attempt = async {

@@ -82,6 +82,21 @@ impl<T: Transport> Session<T> {
         }
     }
 
+    /// Sends `open`, OPEN and what goes with it, and waits for the answer. The flag tells whether the session takes no further
+    /// stream after this one.
+    pub async fn ask_for_stream(&mut self, open: &[u8]) -> Result<(Status, bool), SessionError> {
+        self.send(open).await?;
+        let mut going_away = false;
+        loop {
+            match self.receive(false).await? {
+                Control::Status(status) => return Ok((status, going_away)),
+                // It was said before OPEN got there, which is served all the same.
+                Control::GoAway if !going_away => going_away = true,
+                _ => return Err(WireError::Unexpected("an answer that is no STATUS").into()),
+            }
+        }
+    }
+
     /// Reads once into the empty input buffer; 0 is the end of the session. Holds no buffer while it waits.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.input.poll_fill(&mut self.transport, 0, SIZE, cx)
