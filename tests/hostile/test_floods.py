@@ -150,7 +150,7 @@ def test_tunnels_that_say_nothing_cost_little(pods, figures, kind):
 
 
 def test_a_peer_that_never_reads_holds_a_bounded_part(pods, figures):
-    count = amount(full=1000, short=100)
+    count = amount(full=400, short=60)
     order = certified(pods, "attacker")
     # 128 MiB of large buffers at most, and two small ones for each stream beyond.
     most = 32 + min(count * 0.5, 128.0) + count * 2 * 17 / 1024

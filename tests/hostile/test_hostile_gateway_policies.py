@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile.inputs import broken, corpus, values
+from hostile.inputs import broken, corpus, near, values
 from hostile.length import amount
 from kube_gateway._native import NativeError, decide_access
 from kube_gateway.authorization.policy_set import PolicySet
@@ -61,7 +61,22 @@ _spec = st.fixed_dictionaries(
         "x": _some,
     },
 )
-_objects = st.builds(lambda spec: {**DENYING, "spec": spec}, _spec | values) | values
+_right = {
+    "selector": {
+        "matchLabels": {"app": "web"},
+        "matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}],
+    },
+    "default": "deny",
+    "dryRun": False,
+    "rules": [
+        {
+            "from": [{"namespace": "shop", "serviceAccount": "*"}, {"identity": "spiffe://d/ns/a/**"}],
+            "ports": [80, "443-445"],
+        },
+        {"action": "deny", "from": [{"serviceAccount": "old-*"}], "ports": [9]},
+    ],
+}
+_objects = near({**DENYING, "spec": _right}) | st.builds(lambda spec: {**DENYING, "spec": spec}, _spec | values)
 
 
 def allowed(policies: PolicySet, peer: str | None, port: int) -> bool:
@@ -126,7 +141,10 @@ def test_what_is_not_understood_never_opens_a_port(figures):
 @pytest.mark.parametrize("peer", PEERS)
 def test_hostile_rules_are_understood_or_refused_by_the_core(figures, peer):
     policies = PolicySet(trust_domain="d")
-    rules = [{"action": "deny", "from": [{"namespace": "a*"}], "ports": ["1-99"]}, {"ports": [80, "443"]}]
+    rules = [
+        {"action": "deny", "from": [{"namespace": "a*"}], "ports": ["1-99"]},
+        {"from": [{"namespace": "shop"}], "ports": [80, "443"]},
+    ]
     policies.put("shop/p", {**DENYING, "spec": {"selector": {}, "default": "deny", "rules": rules}})
     right = policies.text_for(POD).encode()
     assert not policies.problems

@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile.inputs import broken, corpus, values
+from hostile.inputs import broken, corpus, near, values
 from hostile.length import amount
 from kube_gateway.ai.dialects import endpoints
 from kube_gateway.ai.policy.compile import Snapshot
@@ -22,7 +22,7 @@ ANNOTATIONS = "Whatever is in an annotation is a setting or an error that names 
 POLICIES = "Whatever is in a policy for LLM calls is read, or an error for its author, within two seconds"
 WITHIN = 2.0
 
-_KEYS = st.sampled_from([*_PARSERS, "ktls", "", "encrypt ", "Encrypt", "podcidr/x"]) | st.text(max_size=12)
+_KEYS = st.sampled_from([*_PARSERS, *_PARSERS, *_PARSERS, "ktls", "", "encrypt ", "Encrypt", "podcidr/x", "x" * 300])
 _WORDS = ["true", "strict", "false", "idle", "block", "10.0.0.0/8", "80,443", "0.0.0.0/0", "::/0", "gemma2:2b", "9090"]
 
 
@@ -40,7 +40,7 @@ def setting(annotations: dict[str, str]) -> Settings | None:
 def test_hostile_annotations_are_settings_or_errors(figures):
     seeds = {name: text.decode() for name, text in corpus("annotations").items()}
     tried = [setting({ANNOTATION_PREFIX + key: text}) for text in seeds.values() for key in _PARSERS]
-    texts = st.text(max_size=40) | st.sampled_from(_WORDS) | st.lists(st.sampled_from(_WORDS), max_size=4).map(",".join)
+    texts = st.sampled_from(_WORDS) | st.text(max_size=40) | st.lists(st.sampled_from(_WORDS), max_size=4).map(",".join)
 
     @cases(amount(full=20_000, short=1000))
     @given(st.dictionaries(_KEYS, texts, max_size=4))
@@ -70,6 +70,15 @@ def test_what_is_mistyped_in_encrypt_never_leaves_a_pod_in_clear(figures):
 
 
 _RULES = st.sampled_from(["model", "words", "detect", "limit", "tools", "size", "rate", "budget", "regex", "hook", "x"])
+_RIGHT = {
+    "version": 1,
+    "rules": [
+        {"name": "w", "kind": "words", "lanes": ["answer"], "words": ["banana"]},
+        {"name": "d", "kind": "detect", "detectors": ["personal"], "lanes": ["prompt", "answer"]},
+        {"name": "b", "kind": "budget", "tokens": 1000, "window": "1d"},
+        {"name": "m", "kind": "model", "match": "*", "to": "gemma2:2b"},
+    ],
+}
 _POLICIES = st.fixed_dictionaries(
     {"version": st.just(1) | values},
     optional={
@@ -107,7 +116,7 @@ def test_hostile_policies_are_read_or_refused(figures):
     outcomes = [read for read, _ in tried.values()]
 
     @cases(amount(full=10_000, short=300))
-    @given(_POLICIES)
+    @given(_POLICIES | near(_RIGHT))
     def every_policy(value):
         outcomes.append(policy(json.dumps(value))[0])
 

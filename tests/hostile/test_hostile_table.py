@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hostile import table
 from hostile.ledger import Ledger, Row
+from hostile.page import filled
 
 ROWS = [
     Row(claim="B holds", test="hostile/x.py::b", figures={"connections_held": 20_000, "p99_ratio": 1.25}),
@@ -48,3 +51,25 @@ def test_parameters_of_a_test_are_one_row():
 def test_nothing_to_print_is_an_error(tmp_path, capsys):
     assert table.main([str(tmp_path / "none.jsonl")]) == 1
     assert "hint: make test-hostile" in capsys.readouterr().err
+
+
+def test_the_page_keeps_its_claims_and_gets_their_figures():
+    page = "# A page\n\n| claim | test |\n| --- | --- |\n| B holds | `hostile/x.py::b` |\n| Old | `o` |\n\n## Limits\n"
+    assert filled(page, ROWS) == (
+        "# A page\n\n"
+        "| claim | test | figures |\n"
+        "| --- | --- | --- |\n"
+        "| B holds | `hostile/x.py::b` | 20,000 connections held, p99 ratio 1.25 |\n"
+        "| Old | `o` |  |\n"
+        "| A holds | `hostile/x.py::a` | 2,000 inputs, 0 crashes, cipher TLS13 |\n\n"
+        "## Limits\n"
+    )
+    newer = [Row(claim="B holds", test="hostile/x.py::b", figures={"connections_held": 1})]
+    again = filled(filled(page, ROWS), newer)
+    assert "| B holds | `hostile/x.py::b` | 1 connections held |" in again
+    assert "| A holds | `hostile/x.py::a` | 2,000 inputs, 0 crashes, cipher TLS13 |" in again
+
+
+def test_a_page_without_a_table_is_an_error():
+    with pytest.raises(ValueError, match="no table"):
+        filled("# A page\n", ROWS)
