@@ -22,6 +22,7 @@ struct Near(DuplexStream);
 
 impl Socket for Near {
     fn reset_on_drop(&self) {}
+    fn end_on_drop(&self) {}
 }
 
 impl AsyncRead for Near {
@@ -71,7 +72,7 @@ async fn carried(bytes: &[u8], says: &[u8]) -> (Vec<u8>, bool) {
     let mut near = Near(near);
     let mut session = Session::new(ours, None);
     let stream = async {
-        let result = relay(&mut near, &mut session, &counters).await;
+        let result = relay(&mut near, &mut session, &counters, None).await;
         drop((near, session));
         matches!(result, Ok(true))
     };
