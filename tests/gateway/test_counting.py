@@ -63,6 +63,7 @@ def counting(hooks, told):
         cgroups=set,
         control_port=0,
         ai=lambda: None,
+        identity=lambda: None,
         sent=lambda: accounting.report,
     )
     found = Counting(lambda message, _=(): told.append(message), accounting=accounting, reporter=reporter)
