@@ -95,7 +95,7 @@ def remove(pods, name):
 
 def wait_in_force(pods, *, seconds=5.0):
     deadline = time.monotonic() + seconds
-    while not all(pod.rules_in_force for pod in pods.client.pods()):
+    while not all(pod.rules_in_force for pod in pods.client.pods() if pod.gateway != "none"):
         assert time.monotonic() < deadline, "the gateways do not apply the policies"
         time.sleep(0.02)
 
@@ -217,3 +217,18 @@ def test_who_has_no_certificate_is_denied_unless_anyone_may(pods):
     pods.wait_log("orders", f"denied {pods.address('web')} (without proof) a connection to port 9000")
     apply(pods, ONLY_WEB.replace("serviceAccount: web", "anyone: true"))
     assert ask(pods, "web") == ["echo"]
+
+
+def test_nobody_gets_round_a_policy_in_clear(pods):
+    """Neither who has no gateway, nor who began before there was a policy; other ports and what the pod makes go on."""
+    pods.client.run("bare", ("sleep", "3600"))
+    assert ask(pods, "bare") == ["echo"]
+    before, other = long_client(pods, "bare"), long_client(pods, "bare", port=9001)
+    apply(pods, ONLY_WEB)
+    assert last_word(before, seconds=5.0) == "ConnectionResetError"
+    assert ask(pods, "bare") == ["ConnectionRefusedError"]
+    assert ask(pods, "bare", port=9001) == ["echo"]
+    assert ask(pods, "web") == ["echo"]
+    assert other.poll() is None
+    other.kill()
+    other.communicate()

@@ -105,4 +105,4 @@ def _said_plainly(message: str) -> UsageError:
     return UsageError(f"{place}: {said.replace('`', '')}", hint=_HINT)
 
 
-_HINT = "docs/security/policies.md says what there is"
+_HINT = "docs/gateway-policy.md says what there is"

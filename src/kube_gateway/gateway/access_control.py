@@ -7,13 +7,15 @@ that are not understood leave the last ones in force.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from kube_gateway import _native
 from kube_gateway.control import messages as control
 from kube_gateway.gateway import worker_messages as messages
+from kube_gateway.gateway.bypasses import bypasses
 from kube_gateway.model.authorization import (
     DENY_EVERYTHING,
     EVERY_PORT,
@@ -22,8 +24,11 @@ from kube_gateway.model.authorization import (
     decode_authorization,
     encode_authorization,
 )
+from kube_gateway.model.flow import ClearConnection
 
 _log = logging.getLogger("supervisor")
+
+_Ranges = tuple[tuple[int, int], ...]
 
 RULES_WITHIN = 5.0
 """Seconds that a gateway which starts waits for its rules before it denies everything until they come."""
@@ -78,10 +83,22 @@ class AccessControl:
     @property
     def closed(self) -> tuple[int, ...] | Literal["all"]:
         """The ports that nobody may reach without having proved who it is, so not past the tunnel either."""
-        ranges = closed_ports(decode_authorization(self._in_force))
+        ranges = _closed_ports(self._in_force)
         if ranges == EVERY_PORT:
             return "all"
         return tuple(port for first, last in ranges for port in range(first, last + 1))
+
+    def end_bypasses(self, clear: Iterable[ClearConnection], told: control.Configure) -> None:
+        """End those of the connections in clear that go on past the rules."""
+        cookies = bypasses(clear, closed=_closed_ports(self._in_force), told=told)
+        if not cookies:
+            return
+        try:
+            ended = _native.destroy_connections(list(cookies))
+        except _native.NativeError as error:
+            _log.error("connections in clear to ports that policies have closed go on: %s", error.args[0])
+        else:
+            _log.warning("ended %d connections in clear to ports that policies have closed", ended)
 
     @property
     def _in_force(self) -> str:
@@ -104,3 +121,8 @@ class AccessControl:
             _log.info("who may reach this pod: %s", f"rules {name}" if name else "anybody, as no policy selects it")
         self._text = text
         self._tell(messages.SetAuthorization(name=name, text=text))
+
+
+@functools.lru_cache(maxsize=2)
+def _closed_ports(text: str) -> _Ranges:
+    return closed_ports(decode_authorization(text))

@@ -18,7 +18,7 @@ from kube_gateway.gateway.inventory import Inventory
 from kube_gateway.gateway.refusals import Refusals
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.model.ai_report import AiReport
-from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 from kube_gateway.model.identity_report import IdentityReport
 from kube_gateway.model.sent import SentReport
 from kube_gateway.model.settings import Settings
@@ -30,7 +30,7 @@ class Reporter:
     """Reports over `link`, of the pod whose cgroup is at `pod`.
 
     `hooks` and `cgroups` (of the pod's gateways) are what they are at that moment, as are `ai` and `sent`. `clear` is how
-    many connections stood in clear when it was last looked.
+    many connections stood in clear when it was last looked; `on_clear` is told of those that are reported.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class Reporter:
         control_port: int,
         ai: Callable[[], AiReport | None],
         sent: Callable[[], SentReport | None],
+        on_clear: Callable[[tuple[ClearConnection, ...]], None] = lambda _: None,
     ) -> None:
         self._link = link
+        self._on_clear = on_clear
         self.inventory = Inventory(pod)
         self._certificate, self._identity = certificate, identity
         self._hooks, self._cgroups, self._ai, self._sent = hooks, cgroups, ai, sent
@@ -105,6 +107,7 @@ class Reporter:
         else:
             self.clear = report.snapshot.counters["clear_standing"]
             self._link.send(report)
+            self._on_clear(report.clear_connections)
 
 
 def hello(environment: GatewayEnvironment) -> messages.Hello:

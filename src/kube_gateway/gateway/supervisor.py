@@ -36,7 +36,7 @@ from kube_gateway.gateway.tasks import Tasks
 from kube_gateway.gateway.watcher_connection import WatcherConnection
 from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.gateway.worker_process import WorkerProcess, mode_message, spelled, start_message
-from kube_gateway.model.flow import GatewaySnapshot
+from kube_gateway.model.flow import ClearConnection, GatewaySnapshot
 
 _log = logging.getLogger("supervisor")
 
@@ -114,6 +114,7 @@ class Supervisor:
             control_port=environment.control.port,
             ai=lambda: self._calls.report,
             sent=lambda: self._accounting.report,
+            on_clear=self._end_bypasses,
         )
         self._counting = Counting(self._worker.send, accounting=self._accounting, reporter=self._reporter)
 
@@ -189,6 +190,11 @@ class Supervisor:
         if self._begun:
             self._gateways_changed()
             self._start_worker()
+
+    def _end_bypasses(self, clear: tuple[ClearConnection, ...]) -> None:
+        # Before it is known which gateways there are, their tunnels look like connections in clear.
+        if self._state == "ready" and self._settings is not None:
+            self._access.end_bypasses(clear, self._settings)
 
     def _apply(self, message: control.Configure) -> None:
         if self._listeners is None:

@@ -145,7 +145,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     `state` is `running`, `ended` or `ended (exit N)`; `gateway` is `none`, `starting`, `ready`, `draining` or `failed`;
     `settled` says whether everything that the annotations ask for is in effect. `pids` are the application's processes,
     the main one first. `report` is the gateway's last, `standing` are all connections that stand. `ai`: its LLM calls pass
-    the policy in the file `policy`. `rules_in_force`: its gateway applies what GatewayPolicies say of who may reach it.
+    the policy in the file `policy`. `rules` are what GatewayPolicies say of who may reach it (`encode_authorization`),
+    `rules_in_force`: its gateway applies them.
     """
 
     name: str
@@ -167,8 +168,9 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     problem: str | None
     spiffe_id: str
-    labels: dict[str, str]
-    rules_in_force: bool
+    labels: dict[str, str] = {}
+    rules: str = ""
+    rules_in_force: bool = True
     report: Report | None
     standing: Standing = Standing()
 

@@ -182,6 +182,7 @@ def _view(manager: Manager, pod: LocalPod, *, pending: bool) -> api.PodView:
         problem=pod.problem,
         spiffe_id=manager.spiffe_id(record.pod) if settings.wanted else "",
         labels=record.pod.labels,
+        rules=pod.authorization,
         rules_in_force=rules_in_force,
         report=gateway.report,
         standing=standing_of(gateway, pod.older.values()),

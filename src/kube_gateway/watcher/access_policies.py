@@ -102,8 +102,9 @@ class ClusterPolicies:
             return min(_PAUSE, self._look_again)
         else:
             return None
-        self.known.set()
-        self._on_namespace("")
+        if not self.known.is_set():
+            self.known.set()
+            self._on_namespace("")
         return self._look_again
 
     def _changed(self, key: str, found: PolicyObject | None) -> None:
