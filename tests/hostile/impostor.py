@@ -1,4 +1,4 @@
-"""A thief that listens as a gateway would, with what it has stolen, and on the application's port, and prints what it hears.
+"""A thief that listens as a gateway would, with what it has stolen, and on the application's port; prints what it hears.
 
 Run inside a pod's network; stdin is one line of JSON with `chain`, `key` (PEM), `address` and `plain` (a port). Ends when
 stdin does.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import subprocess
 import sys
@@ -105,7 +104,8 @@ except ConnectionResetError: print("reset")"""
 
 def memory(pid):
     """All that a process can read of itself."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as bytes_of:
+    process = Path(f"/proc/{pid}")
+    with (process / "maps").open() as maps, (process / "mem").open("rb", buffering=0) as bytes_of:
         for line in maps:
             match = re.match(r"([0-9a-f]+)-([0-9a-f]+) r", line)
             if match is None or "[v" in line:
@@ -170,5 +170,5 @@ def test_the_key_of_a_gateway_is_in_memory_only(pods, figures):
     (manager, *_) = cgroups.members(cgroups.instance_cgroup(pods.instance) / "manager")
     assert not any(key in block for block in memory(manager) for key in keys)
     # Whoever is nobody, as the worker is, may not look into it.
-    assert os.stat(f"/proc/{worker}/mem").st_uid == 0
+    assert Path(f"/proc/{worker}/mem").stat().st_uid == 0
     figures("The key of a gateway is in its memory only", keys=len(keys), files_searched=len(files), found=0)

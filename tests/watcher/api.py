@@ -204,7 +204,7 @@ class Api(httpx2.AsyncBaseTransport):
         raise AssertionError((method, kind, part))
 
     def _merge(self, kind, known, body):
-        version = body["metadata"].get("resourceVersion", known["metadata"]["resourceVersion"])
+        version = body.get("metadata", {}).get("resourceVersion", known["metadata"]["resourceVersion"])
         if version != known["metadata"]["resourceVersion"]:
             return status(409, "Conflict", "the object has been modified")
         data = {**(known.get("data") or {}), **body["data"]}

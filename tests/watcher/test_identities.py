@@ -13,6 +13,7 @@ from kube_gateway.checks.rotation_status import rotate
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import create_authority
 from kube_gateway.watcher import summary as summary_module
+from kube_gateway.watcher.authority_secret import put_authority
 from watcher.identity_world import SECRET, World, hurry, until
 from watcher.made import pod_body
 
@@ -205,3 +206,16 @@ async def test_what_a_pod_would_prove_is_published(world, authority):
     assert identity.spiffe_id == "spiffe://cluster.local/ns/shop/sa/web"
     assert (identity.uid, identity.addresses) == ("uid-web", ("127.0.0.2",))
     assert (identity.issuer, identity.roots) == (authority.fingerprint, (authority.fingerprint,))
+
+
+async def test_a_root_that_is_replaced_at_once_is_taken_within_seconds_without_a_restart(world, tmp_path):
+    """For a root that others have the key of: connections may break, and then are of the new one."""
+    web, db = world.start_gateway("web", 2), world.start_gateway("db", 3)
+    await until(lambda: web.connects and web.says and db.connects and db.says)
+    other = create_authority(tmp_path / "other")
+    done = await put_authority(world.api.client(), other, namespace="kube-gateway", replace=True)
+    assert done == "Secret kube-gateway/watcher is replaced"
+    for gateway in (web, db):
+        await until(lambda gateway=gateway: gateway.says and gateway.says.issuer == other.fingerprint)
+        assert gateway.says.roots == (other.fingerprint,)
+        assert gateway.connects == 1

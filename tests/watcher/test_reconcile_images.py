@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import time
 
 import pytest
 
@@ -98,3 +100,24 @@ async def test_privilege_is_given_where_a_node_needs_it(world):
         container = world.api.objects["pods"][f"shop/{name}"]["spec"]["ephemeralContainers"][-1]
         given[name] = container["securityContext"].get("privileged", False)
     assert given == {"a": True, "b": True, "c": False}
+
+
+async def test_a_certificate_that_waits_for_its_gateways_image_is_replaced_before_it_is_old(world):
+    world.api.put("pods", pod_body(encrypt="true"))
+    watch(world, certificate_life=datetime.timedelta(seconds=0.5))
+
+    def written():
+        return [path for verb, path in world.api.writes if path.endswith("/secrets/kube-gateway-web")]
+
+    async with asyncio.timeout(5):
+        while not gateways(world):
+            await asyncio.sleep(0.01)
+        world._set("shop/web", "kube-gateway", waiting("ContainerCreating"))
+        while len(written()) < 4:
+            await asyncio.sleep(0.01)
+    # Once it runs, its own is renewed over its line.
+    world._set("shop/web", "kube-gateway", running(time.time()))
+    await asyncio.sleep(0.1)
+    before = len(written())
+    await asyncio.sleep(0.6)
+    assert len(written()) == before

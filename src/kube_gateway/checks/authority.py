@@ -91,8 +91,7 @@ AUTHORITY: Category[AuthorityFacts] = Category(
         Check(
             description=f"the root is valid for more than {RENEW_BEFORE.days} days",
             judge=_lasts,
-            hint="kube-gateway ca create --directory new && kube-gateway ca load --directory new --replace; "
-            "every gateway has to be started again",
+            hint="kube-gateway ca rotate",
             warns=True,
         ),
     ),

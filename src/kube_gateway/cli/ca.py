@@ -94,9 +94,13 @@ def rotate(
 @_DIRECTORY
 @cluster_options
 @click.option("--namespace", default="kube-gateway", show_default=True, help="Of the watcher; made if it is missing.")
-@click.option("--replace", is_flag=True, help="Also over another authority: every gateway has to be started again.")
+@click.option("--replace", is_flag=True, help="Also over another authority, at once.")
 def load(directory: Path, kubeconfig: Path | None, context: str | None, *, namespace: str, replace: bool) -> None:
-    """Put the authority into the cluster, as the Secret that the watcher reads."""
+    """Put the authority into the cluster, as the Secret that the watcher reads.
+
+    With --replace over another one: gateways get certificates of the new root within seconds, and until all have them new
+    connections between them break. `ca rotate` breaks none.
+    """
     import asyncio
 
     from kube_gateway.identity.authority import load_authority

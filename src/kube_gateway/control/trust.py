@@ -11,23 +11,27 @@ import time
 from kube_gateway.control import messages
 from kube_gateway.control.connected import ConnectedGateway
 from kube_gateway.control.observed import Obstacle
-from kube_gateway.identity.bundle import TrustBundle
 from kube_gateway.identity.revocation import Revocations
-from kube_gateway.identity.rotation import Holder, Rotation
+from kube_gateway.identity.roots import Roots
+from kube_gateway.identity.rotation import Holder
 from kube_gateway.model.pod import Pod
 
 
-def tell(
-    gateway: ConnectedGateway, *, bundle: TrustBundle, rotation: Rotation | None, revocations: Revocations
-) -> None:
-    """Say what a gateway does not know yet, if it is connected."""
+def tell(gateway: ConnectedGateway, *, roots: Roots, revocations: Revocations) -> None:
+    """Say what a gateway does not know yet, if it is connected.
+
+    One whose certificate is of a root that is not trusted any more needs another at once: the authority was replaced by
+    hand, or it was away while a rotation ended.
+    """
     gateway.tell_revoked(tuple(sorted(one.uid for one in revocations)))
     said = gateway.identity
     if said is None or gateway.state == "draining":
         return
-    if said.trust_generation != bundle.generation:
-        gateway.tell(messages.Trust(trust_bundle=bundle.pem))
-    if rotation is not None and rotation.stage != "introduce" and said.issuer != rotation.new:
+    plan = roots.plan
+    if said.trust_generation != plan.trust_generation:
+        gateway.tell(messages.Trust(trust_bundle=roots.bundle.pem))
+    switched = roots.rotation is not None and roots.rotation.stage != "introduce"
+    if said.issuer not in plan.trusted or (switched and said.issuer != plan.signer):
         gateway.tell(messages.Renew())
 
 

@@ -56,7 +56,7 @@ class LocalIdentity:
                 pod.gateway.close()
                 continue
             for gateway in (pod.gateway, *pod.older.values()):
-                trust.tell(gateway, bundle=self.bundle, rotation=self.roots.rotation, revocations=self._revocations)
+                trust.tell(gateway, roots=self.roots, revocations=self._revocations)
         if self.roots.rotation is not None:
             self._advance(self._holders(pods))
 

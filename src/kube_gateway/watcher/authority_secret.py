@@ -41,8 +41,8 @@ async def put_authority(client: KubernetesClient, authority: Authority, *, names
             return f"{where} has this authority already"
         if not replace:
             raise IdentityError(
-                f"{where} has another authority, and replacing it cuts off every workload it certified",
-                hint="load it with --replace, then restart the watcher and remove and set the annotations of enrolled pods",
+                f"{where} has another authority, and replacing it at once breaks connections",
+                hint="kube-gateway ca rotate replaces it step by step; --replace is for a root that others have the key of",
             ) from None
         await client.patch(path, {"data": wanted}, kind="merge")
         return f"{where} is replaced"

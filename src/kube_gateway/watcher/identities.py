@@ -104,7 +104,7 @@ class Identities:
             if revocation.is_revoked(signer.revocations, uid):
                 line.close()
                 continue
-            trust.tell(line, bundle=signer.bundle, rotation=signer.roots.rotation, revocations=signer.revocations)
+            trust.tell(line, roots=signer.roots, revocations=signer.revocations)
             if (found := trust.holder(line, name=key, life=self._life)) is not None:
                 holders.append(found)
         await self._forget(cluster)

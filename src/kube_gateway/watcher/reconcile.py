@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ _log = logging.getLogger("watcher")
 
 _MEND_SECRET_AFTER = 15.0
 """Seconds from writing a Secret until it is written again if a kubelet says that it does not find it."""
+
+_SECRET_RENEWED_AT = 0.4
+"""Part of a certificate's life after which one that nobody has begun with is replaced: its gateway needs some of it."""
 
 _LOOK_AGAIN = 1.0
 """Seconds until what is known has caught up with what was done, or another pod's turn has come."""
@@ -113,7 +117,7 @@ class Reconciler:
         seen, observation = self._cluster.pod(key), self._cluster.observe(key)
         if seen is None or observation is None or seen.metadata.uid != memory.uid:
             return
-        if _may_mend_secret(seen, memory):
+        if _may_mend_secret(seen, memory) or _secret_grows_old(seen, memory, life=self._configuration.certificate_life):
             await self._actor.write_secret(observation.pod, memory=memory)
         problem = problem_of(observation)
         if problem is not None and observation.problem != problem.message:
@@ -155,7 +159,7 @@ class Reconciler:
         if memory.refusal is not None:
             yield RETRY_REFUSED
         if gateway is not None and gateway.state == "starting":
-            yield _MEND_SECRET_AFTER
+            yield min(_MEND_SECRET_AFTER, self._configuration.certificate_life.total_seconds() * _SECRET_RENEWED_AT)
         if gateway is not None and gateway.outdated:
             yield _LOOK_AGAIN
         connected = any(line.is_connected for line in memory.lines.values())
@@ -203,6 +207,13 @@ def _may_mend_secret(seen: PodObject, memory: PodMemory) -> bool:
     history = generations(seen)
     waited = time.monotonic() - memory.secret_written_at
     return bool(history) and history[-1].lacks_its_secret and waited >= _MEND_SECRET_AFTER
+
+
+def _secret_grows_old(seen: PodObject, memory: PodMemory, *, life: datetime.timedelta) -> bool:
+    """Whether a gateway still waits to be started, for its image most likely, while its certificate lives on."""
+    history = generations(seen)
+    waits = bool(history) and history[-1].state.waiting is not None and history[-1].number == memory.started
+    return waits and time.monotonic() - memory.secret_written_at >= life.total_seconds() * _SECRET_RENEWED_AT
 
 
 def _concerns_us(seen: PodObject, observation: PodObservation) -> bool:
