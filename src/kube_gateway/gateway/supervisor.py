@@ -20,16 +20,15 @@ from kube_gateway.gateway.access_control import AccessControl
 from kube_gateway.gateway.accounting import Accounting
 from kube_gateway.gateway.call_control import CallControl
 from kube_gateway.gateway.certificate import CertificateKeeper
-from kube_gateway.gateway.cgroups import find_pod_cgroup, given_cgroup
 from kube_gateway.gateway.counting import Counting
 from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Drain, Ending, Load
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.gateway.handover.succession import Succession
-from kube_gateway.gateway.hook_settings import configure_hooks
 from kube_gateway.gateway.identity_use import IdentityUse
 from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
+from kube_gateway.gateway.pod_hooks import PodHooks
 from kube_gateway.gateway.reporting import Reporter, hello
 from kube_gateway.gateway.services import Questions
 from kube_gateway.gateway.tasks import Tasks
@@ -56,14 +55,15 @@ class Supervisor:
             use=self._use_identity,
             initial=environment.identity,
         )
-        self._hooks = _native.Hooks()
-        given = environment.cgroup
-        self._cgroup = given_cgroup(given) if given else find_pod_cgroup(self._hooks, uid=environment.uid)
-        _log.info("the pod's cgroup: %s", self._cgroup.how)
+        self._hooks = PodHooks(
+            environment,
+            others=lambda: self._succession.others,
+            makers=lambda: self._succession.makers,
+            closed=lambda: self._access.closed,
+        )
         self._settings: control.Configure | None = None
         self._listeners: Listeners | None = None
         self._state = "starting"
-        self._attached = False
         self._snapshot = GatewaySnapshot()
         self._load = Load()
         self._enrolled: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Supervisor:
         self._succession = Succession(
             own=self._own,
             listeners=lambda: self._listeners.descriptors() if self._listeners else {},
-            maps=lambda: self._hooks.maps() if self._attached else {},
+            maps=self._hooks.maps,
             enrolled=lambda: self._enrolled,
             seen=lambda: self._reporter.inventory.seen(),  # noqa: PLW0108 - made below
             policy=lambda: self._calls.offer(),  # noqa: PLW0108 - made below, as it tells the worker
@@ -102,15 +102,15 @@ class Supervisor:
         self._access = AccessControl(self._worker.send)
         self._calls = CallControl(self._worker.send, pod=environment.pod)
         self._accounting = Accounting(
-            environment, hooks=lambda: self._hooks, identity=lambda: self._certificate.current
+            environment, hooks=lambda: self._hooks.native, identity=lambda: self._certificate.current
         )
         self._reporter = Reporter(
             self._link,
-            pod=self._cgroup.path,
+            pod=self._hooks.cgroup.path,
             certificate=self._certificate,
             identity=self._identity,
-            hooks=lambda: self._hooks,
-            cgroups=lambda: {*self._gateways(), *self._succession.makers},
+            hooks=lambda: self._hooks.native,
+            cgroups=lambda: self._hooks.ours,
             control_port=environment.control.port,
             ai=lambda: self._calls.report,
             sent=lambda: self._accounting.report,
@@ -200,7 +200,7 @@ class Supervisor:
         if self._listeners is None:
             self._listeners = Listeners(message.addresses)
         wanted = [kind for kind in ("redirect", message.settings.tunnel) if kind]
-        self._configure_hooks(capture=True)
+        self._hooks.configure(self._settings, capture=True)
         self._calls.configure(message.settings)
         self._counting.port.configure(message.settings, addresses=message.addresses)
         for kind in wanted:
@@ -213,9 +213,10 @@ class Supervisor:
         self._start_worker()
 
     def _open(self, listeners: Listeners, kind: str) -> None:
-        for listener in listeners.open(kind):
-            if kind == "redirect":
-                self._hooks.mark_listener(listener.fileno())
+        opened = listeners.open(kind)
+        if kind == "redirect":
+            self._hooks.mark(opened)
+        for listener in opened:
             self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
 
     # Taking over from an older gateway of the pod.
@@ -228,7 +229,7 @@ class Supervisor:
             addresses=self._settings.addresses,
             uid=self._environment.uid,
             generation=self._environment.generation,
-            cgroup=self._cgroup.own,
+            cgroup=self._hooks.cgroup.own,
         )
 
     def _begin(self) -> None:
@@ -241,14 +242,13 @@ class Supervisor:
             raise RuntimeError("a gateway took over before its settings were known")
         if inherited is not None:
             if inherited.maps:
-                self._hooks = _native.Hooks(maps=inherited.maps)
+                self._hooks.inherit(inherited.maps)
             else:
                 # What the old programs have redirected is the old worker's until they are gone.
                 self._held_back = {"redirect"}
             inherited.close_maps()
             self._listeners = Listeners(self._settings.addresses, inherited=inherited.listeners)
-            for listener in self._listeners.get("redirect"):
-                self._hooks.mark_listener(listener.fileno())
+            self._hooks.mark(self._listeners.get("redirect"))
             self._enrolled = inherited.enrolled
             self._reporter.inventory.inherit(inherited.seen)
             if inherited.authorization is not None:
@@ -262,7 +262,7 @@ class Supervisor:
     def _gateways_changed(self) -> None:
         """Another gateway of the pod has come or gone: the hooks have to leave its sockets alone, or need not any more."""
         if self._state != "draining" and self._begun:
-            self._configure_hooks(capture=True)
+            self._hooks.configure(self._settings, capture=True)
 
     # Identity.
 
@@ -292,7 +292,7 @@ class Supervisor:
         """Tell a new worker everything; its `Ready` comes when all of it is in effect."""
         if self._settings is None or self._listeners is None:
             raise RuntimeError("a worker was started before its settings were known")
-        worker.send(*start_message(self._settings.addresses, self._hooks.shared_maps()))
+        worker.send(*start_message(self._settings.addresses, self._hooks.native.shared_maps()))
         self._identity.brief(self._certificate.current)
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
@@ -349,17 +349,17 @@ class Supervisor:
             and self._settings.settings.encryption == "strict"
         ):
             await self._listeners.known("tls")
-        self._hooks.guard()
+        self._hooks.native.guard()
         if self._held_back:
             await self._succession.confirm()
-        self._hooks.attach(str(self._cgroup.path))
+        self._hooks.attach()
         self._reporter.inventory.hooks_are_in_place()
         if self._held_back:
             self._held_back = set()
             self._listen("redirect")
         else:
             await self._succession.confirm()
-        self._attached = True
+        self._hooks.in_charge = True
         self._state = "ready"
         _log.info("ready: generation %d of %s", self._environment.generation, self._environment.pod)
         self._tasks.run("offer", self._succession.offer())
@@ -390,14 +390,14 @@ class Supervisor:
         self._drain = Drain(grace)
         # An older gateway that has not heard that this one works goes on, and the hooks are its own.
         self._tasks.stop("take over", "attach", "offer")
-        if ending == "leaving" and self._attached:
+        if ending == "leaving" and self._hooks.in_charge:
             try:
-                self._configure_hooks(capture=False)
+                self._hooks.configure(self._settings, capture=False)
             except _native.NativeError as error:
                 self._fail(error)
                 return
         if ending == "handed over":
-            self._hooks.unguard()
+            self._hooks.native.unguard()
             self._tasks.stop("certificate")
             self._worker.send(messages.StopListening(kind="redirect"))
         self._counting.port.close()
@@ -412,30 +412,13 @@ class Supervisor:
         unfinished = await drain.wait(lambda: self._load) if "worker" in self._tasks else 0
         if unfinished:
             _log.warning("%d connections did not finish in time and are reset", unfinished)
-        if ending == "leaving" and self._attached:
-            _native.remove_hooks(str(self._cgroup.path))
-            self._attached = False
+        if ending == "leaving":
+            self._hooks.remove()
         _log.info("left")
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
     # Reporting, failing.
-
-    def _configure_hooks(self, *, capture: bool) -> None:
-        if self._settings is not None:
-            configure_hooks(
-                self._hooks,
-                self._settings,
-                gateway_cgroups=self._gateways(),
-                makers=self._succession.makers,
-                control_port=self._environment.control.port,
-                capture=capture,
-                closed_ports=self._access.closed,
-            )
-
-    def _gateways(self) -> tuple[int, ...]:
-        """Cgroups of all gateways of the pod that run."""
-        return (self._cgroup.own, *self._succession.others)
 
     def _report(self) -> None:
         self._reporter.report(self._state, self._settings, self._snapshot)
