@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 
@@ -112,21 +114,27 @@ def test_a_peer_that_dialled_is_known_without_being_dialled(instance):
 
 
 def test_a_pod_with_another_authority_is_refused_and_the_log_says_why(instance, tmp_path):
-    """Two instances cannot meet, so one pod's gateway gets its certificate from another root instead."""
+    """Two instances cannot meet, so one pod's gateway gets its certificate from another root, of which the other's
+    supervisor does not hear."""
     two_pods(instance)
     instance.annotate("left", encrypt="true")
     left = instance.address("left")
-    instance.replace_authority(tmp_path)
-    instance.annotate("right", encrypt="true")
-    text = f"""
+    supervisor = instance.gateway_processes("left")["supervisor"]
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        instance.replace_authority(tmp_path)
+        instance.annotate("right", encrypt="true")
+        text = f"""
 import socket
 try: print("got", socket.create_connection(({left!r}, {PORT}), timeout=10).recv(10))
 except ConnectionResetError: print("reset")"""
-    assert instance.exec("right", sys.executable, "-c", text).stdout == "reset\n"
-    instance.wait_log("right", f"refused a connection to {left}: its certificate is of an unknown authority")
-    instance.wait_log("left", f"refused a tunnel from {instance.pod('right').addresses[0]}")
-    peer = instance.wait_peer("right", left, "refused")
-    assert peer.refused >= 1
+        assert instance.exec("right", sys.executable, "-c", text).stdout == "reset\n"
+        instance.wait_log("right", f"refused a connection to {left}: its certificate is of an unknown authority")
+        instance.wait_log("left", f"refused a tunnel from {instance.pod('right').addresses[0]}")
+        peer = instance.wait_peer("right", left, "refused")
+        assert peer.refused >= 1
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 def test_a_strict_pod_speaks_to_enrolled_pods_only(instance):
