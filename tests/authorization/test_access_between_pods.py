@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 
@@ -132,6 +133,13 @@ def test_who_is_denied_is_reset_and_both_logs_say_why(pods):
     assert pods.counter("job", "clear_outbound", fresh=True) == 0
     assert pods.counter("job", "denied_outbound") == 1
     (denial,) = pods.report("orders").snapshot.access.denials
+    shown = subprocess.run(
+        [sys.executable, "-m", "kube_gateway", "local", "--instance", pods.instance.name, "status", "orders"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "spiffe://cluster.local/ns/default/sa/job  9000  default/orders default  1" in shown.stdout
     assert (denial.peer.rpartition("/")[2], denial.port, denial.policy, denial.count) == (
         "job",
         9000,

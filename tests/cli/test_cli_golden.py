@@ -29,6 +29,7 @@ Verbs:
   flush     What netflush would do to a pod's connections, one by one
   local     Pods on this machine, without a cluster
   verify    Prove that traffic between two pods is encrypted
+  policy    Who may reach which pod: check and explain GatewayPolicies
   ai        Control of LLM calls: check, explain and try policies
   ca        The certificate authority
   identity  What a pod would prove: its certificate, and the roots that it

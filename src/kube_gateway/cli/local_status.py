@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from kube_gateway.control.flush_plan import FlushPlan
     from kube_gateway.local.api import PodView
+    from kube_gateway.model.flow import AccessReport
     from kube_gateway.model.sent import SentReport
 
 _HEADINGS = (
@@ -36,13 +37,14 @@ _MOST_SHOWN = 20
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show what has left the pods, and how; with NAME, where that went.
+    """Show what has left the pods, and how; with NAME, where that went, and whom policies have denied.
 
     SENT is the share of the bytes that nobody on the wire could read; then bytes in tunnels, as TLS of the pod's own,
     as other TCP (PLAIN), by UDP, by anything else. REFUSED is what was not let through because it was in clear:
     connections, and packets of UDP. NOW is the share of the connections that stand that is encrypted, CLEAR how many of
     them are not.
     """
+    from kube_gateway.cli import denials
     from kube_gateway.cli.output import print_json, print_table
     from kube_gateway.local.client import LocalClient
 
@@ -55,6 +57,10 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     sent = _sent(pods[0]) if name else None
     if sent is not None:
         _show_peers(sent)
+    access = _access(pods[0]) if name else None
+    if access is not None and access.denials:
+        click.echo("")
+        print_table(denials.HEADINGS, denials.rows(access))
     plan = client.plan_flush(name) if name else None
     if plan is not None:
         _show_standing(plan)
@@ -104,6 +110,10 @@ def _sent(pod: PodView) -> SentReport | None:
     return pod.report.sent if pod.report is not None else None
 
 
+def _access(pod: PodView) -> AccessReport | None:
+    return pod.report.snapshot.access if pod.report is not None else None
+
+
 def _refused(pod: PodView) -> tuple[int, int]:
     """Connections and handshakes in clear, and packets of UDP."""
     from kube_gateway.model.sent import refused_in_clear
@@ -121,6 +131,7 @@ def _whole(pod: PodView) -> dict[str, object]:
         "sent": _sent(pod),
         "refused_in_clear": refused,
         "udp_refused": packets,
+        "access": _access(pod),
         "clear_connections": pod.standing.clear if pod.report is not None else None,
         "encrypted_connections": pod.standing.encrypted if pod.report is not None else None,
     }

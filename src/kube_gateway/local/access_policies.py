@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
-from kube_gateway.ai.policy.text import parse
 from kube_gateway.authorization.policy_set import PolicySet
 from kube_gateway.authorization.reading import read_policies
 from kube_gateway.authorization.schema import API_VERSION, KIND, GatewayPolicy
@@ -58,6 +56,8 @@ class AccessPolicies:
 
     def apply(self, text: str) -> tuple[str, ...]:
         """Write all policies of `text`, or none. Returns their names. Raises `UsageError` for what is not right."""
+        import yaml
+
         policies = read_policies(text)
         for policy in policies:
             if policy.namespace != _NAMESPACE:
@@ -87,6 +87,9 @@ class AccessPolicies:
         self.look()
 
     def _read(self, path: Path) -> None:
+        # Not needed before there is a file, and not small.
+        from kube_gateway.ai.policy.text import parse
+
         key = _key(path)
         try:
             with path.open("rb") as file:
