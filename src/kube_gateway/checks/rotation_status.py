@@ -8,7 +8,7 @@ from typing import Literal
 from kube_gateway.checks.reported import read_summary
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity import rotation
-from kube_gateway.identity.authority import new_authority
+from kube_gateway.identity.authority import Authority, new_authority
 from kube_gateway.identity.roots import Roots, begin, moved
 from kube_gateway.identity.rotation import Status
 from kube_gateway.kube.client import KubernetesClient
@@ -19,10 +19,19 @@ from kube_gateway.watcher.summary import Summary
 _TRIES = 5
 
 
-async def rotate(client: KubernetesClient, what: Literal["begin", "status", "abort"], *, namespace: str) -> Status:
-    """Begin a rotation, undo it, or say how far it is. Raises `IdentityError` and `KubernetesError`."""
+async def rotate(
+    client: KubernetesClient,
+    what: Literal["begin", "status", "abort"],
+    *,
+    namespace: str,
+    new: Authority | None = None,
+) -> Status:
+    """Begin a rotation (to `new`, or to a root that is made), undo it, or say how far it is.
+
+    Raises `IdentityError` and `KubernetesError`.
+    """
     store = IdentityStore(client, namespace=namespace)
-    stored = await store.roots() if what == "status" else await _change(store, what)
+    stored = await store.roots() if what == "status" else await _change(store, what, new=new)
     roots = stored.roots
     summary = await read_summary(client, namespace) if what == "status" else None
     published = summary.trust if isinstance(summary, Summary) else None
@@ -32,10 +41,10 @@ async def rotate(client: KubernetesClient, what: Literal["begin", "status", "abo
     return Status(root=roots.plan.signer, rotation=roots.rotation, waiting=waiting, told_at=told_at)
 
 
-async def _change(store: IdentityStore, what: Literal["begin", "abort"]) -> StoredRoots:
+async def _change(store: IdentityStore, what: Literal["begin", "abort"], *, new: Authority | None) -> StoredRoots:
     for _ in range(_TRIES):
         stored = await store.roots()
-        roots = _begun(stored.roots) if what == "begin" else _aborted(stored.roots)
+        roots = _begun(stored.roots, new) if what == "begin" else _aborted(stored.roots)
         try:
             await store.write_roots(roots, version=stored.version)
         except Conflict:
@@ -45,8 +54,8 @@ async def _change(store: IdentityStore, what: Literal["begin", "abort"]) -> Stor
     raise IdentityError("somebody changes the Secret of the authority all the time", hint="try again")
 
 
-def _begun(roots: Roots) -> Roots:
-    return begin(roots, new_authority(roots.current.trust_domain), now=time.time())
+def _begun(roots: Roots, new: Authority | None) -> Roots:
+    return begin(roots, new or new_authority(roots.current.trust_domain), now=time.time())
 
 
 def _aborted(roots: Roots) -> Roots:

@@ -61,6 +61,11 @@ def show(directory: Path, output: str) -> None:
 @command.command()
 @click.option("--status", "what", flag_value="status", help="How far it is, and whom it waits for.")
 @click.option("--abort", "what", flag_value="abort", help="Undo it, as long as the old root is trusted.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where ca.crt and ca.key of the new root are; default: one is made. Of a cluster.",
+)
 @click.option("--instance", help="Of the local mode, rather than a cluster.")
 @cluster_options
 @click.option("--namespace", default="kube-gateway", show_default=True, help="Of the watcher.")
@@ -70,6 +75,7 @@ def rotate(
     context: str | None,
     *,
     what: Literal["status", "abort"] | None,
+    directory: Path | None,
     instance: str | None,
     namespace: str,
     output: str,
@@ -81,12 +87,17 @@ def rotate(
     its certificate has expired.
     """
     from kube_gateway.cli.rotation import in_cluster, show
+    from kube_gateway.errors import UsageError
+    from kube_gateway.identity.authority import load_authority
     from kube_gateway.local.client import LocalClient
 
+    if directory is not None and (what or instance is not None):
+        raise UsageError("--directory is for the beginning of a rotation in a cluster")
+    new = load_authority(directory) if directory is not None else None
     if instance is not None:
         status = LocalClient(instance).rotate(what or "begin").status
     else:
-        status = in_cluster(connect(kubeconfig, context), what or "begin", namespace=namespace)
+        status = in_cluster(connect(kubeconfig, context), what or "begin", namespace=namespace, new=new)
     show(status, output=output)
 
 

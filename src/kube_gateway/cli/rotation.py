@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
+    from kube_gateway.identity.authority import Authority
     from kube_gateway.identity.rotation import Status
     from kube_gateway.kube.client import KubernetesClient
 
@@ -46,14 +47,16 @@ def lines(status: Status, *, now: float) -> list[str]:
     return [*found, "waits for", *(f"  {one.name}: {one.why}" for one in status.waiting)]
 
 
-def in_cluster(client: KubernetesClient, what: Literal["begin", "status", "abort"], *, namespace: str) -> Status:
-    """Begin, undo or look. Raises `IdentityError` and `KubernetesError`."""
+def in_cluster(
+    client: KubernetesClient, what: Literal["begin", "status", "abort"], *, namespace: str, new: Authority | None = None
+) -> Status:
+    """Begin (with `new`, or a root that is made), undo or look. Raises `IdentityError` and `KubernetesError`."""
     import asyncio
 
     from kube_gateway.checks.rotation_status import rotate
 
     async def run() -> Status:
         async with client:
-            return await rotate(client, what, namespace=namespace)
+            return await rotate(client, what, namespace=namespace, new=new)
 
     return asyncio.run(run())
