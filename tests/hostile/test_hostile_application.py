@@ -126,33 +126,36 @@ print(came)
 
 
 @pytest.mark.parametrize(
-    "places",
+    ("places", "encrypt"),
     [
-        [(2, "127.0.0.1", 18000)],
-        [(2, "0.0.0.0", 18000), (10, "::", 18000)],
-        [(2, "0.0.0.0", 18443), (10, "::", 18443)],
+        ([(2, "127.0.0.1", 18000)], "true"),
+        ([(2, "0.0.0.0", 18000), (10, "::", 18000)], "true"),
+        ([(2, "0.0.0.0", 18443), (10, "::", 18443)], "true"),
+        ([(2, "127.0.0.1", 18000)], "strict"),
+        ([(2, "0.0.0.0", 18443), (10, "::", 18443)], "strict"),
     ],
-    ids=["redirect", "redirect on all", "tunnel"],
+    ids=["redirect", "redirect on all", "tunnel", "redirect strict", "tunnel strict"],
 )
-def test_a_squatter_of_the_ports_gets_nothing_and_is_named(pods, figures, places):
-    name = f"squat-{places[0][2]}-{len(places)}"
+def test_a_squatter_of_the_ports_gets_nothing_and_is_named(pods, figures, places, encrypt):
+    name = f"squat-{places[0][2]}-{len(places)}-{encrypt}"
     pods.run(name, "sleep", "3600")
     squatter = pods.start(name, sys.executable, "-c", SQUATTER.replace("PLACES", repr(places)), stdin=-1)
     try:
         assert squatter.stdout.readline() == "ready\n"
-        pods.client.annotate(name, {"kube-gateway.io/encrypt": "true"}, remove=[])
+        pods.client.annotate(name, {"kube-gateway.io/encrypt": encrypt}, remove=[])
         pods.wait_log(name, f"port {places[0][2]} on ")
         assert "is taken by another process of the pod" in pods.log(name)
         assert pods.pod(name).gateway != "ready"
-        # Others of the pod are not handed to it; without a gateway they are as they were.
+        # Others of the pod are not handed to it; without a gateway they are as they were, or refused where all is strict.
         friend = [(pods.address("friend"), PORT)] * 10
-        assert visit(pods, friend, source=name) == ["answered"] * 10
+        assert visit(pods, friend, source=name) == ["answered" if encrypt == "true" else "ECONNREFUSED"] * 10
         # Nor does it change anything for anybody else.
         assert visit(pods, friend) == ["answered"] * 10
         came, _ = squatter.communicate("\n", timeout=20)
         assert came.strip() == "0"
         # With the ports free the next gateway starts.
         assert pods.client.wait_settled(name, timeout=60).gateway == "ready"
+        assert visit(pods, friend, source=name) == ["answered"] * 10
         figures(SQUATTING, connections_of_others=20, taken_by_the_squatter=0)
     finally:
         squatter.kill()

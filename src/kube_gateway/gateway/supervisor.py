@@ -14,7 +14,7 @@ import signal
 from kube_gateway import _native
 from kube_gateway.control import messages as control
 from kube_gateway.control.whereabouts import parse_whereabouts
-from kube_gateway.errors import KubeGatewayError
+from kube_gateway.errors import EnvironmentProblem, KubeGatewayError
 from kube_gateway.gateway import worker_messages as messages
 from kube_gateway.gateway.access_control import AccessControl
 from kube_gateway.gateway.accounting import Accounting
@@ -212,8 +212,18 @@ class Supervisor:
             self._worker.send(messages.StopListening(kind=kind))
         self._start_worker()
 
+    @property
+    def _is_strict(self) -> bool:
+        return self._settings is not None and self._settings.settings.encryption == "strict"
+
     def _open(self, listeners: Listeners, kind: str) -> None:
-        opened = listeners.open(kind)
+        try:
+            opened = listeners.open(kind)
+        except EnvironmentProblem:
+            if self._is_strict:
+                # Somebody of the pod has the port. Whoever that is must not get by it what there is no gateway for.
+                self._hooks.attach()
+            raise
         if kind == "redirect":
             self._hooks.mark(opened)
         for listener in opened:
@@ -343,11 +353,7 @@ class Supervisor:
         milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
         """
         await self._calls.decided()
-        if (
-            self._listeners is not None
-            and self._settings is not None
-            and self._settings.settings.encryption == "strict"
-        ):
+        if self._listeners is not None and self._is_strict:
             await self._listeners.known("tls")
         self._hooks.native.guard()
         if self._held_back:
@@ -377,8 +383,7 @@ class Supervisor:
         By hand (SIGINT) a gateway is told to undo its hooks and leave.
         """
         in_cluster = self._environment.cgroup is None
-        strict = self._settings is not None and self._settings.settings.encryption == "strict"
-        self._begin_drain(_TERM_GRACE, "stopping" if strict or in_cluster else "leaving")
+        self._begin_drain(_TERM_GRACE, "stopping" if self._is_strict or in_cluster else "leaving")
 
     def _begin_drain(self, grace: float, ending: Ending) -> None:
         """Let connections finish, then end."""
