@@ -20,7 +20,10 @@ _log = logging.getLogger("supervisor")
 _THREADS = 2
 _STABLE_AFTER = 10.0
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
+"""With the start of a worker less than the five seconds after which the hooks take the gateway for one that hangs: whoever
+makes workers die again and again must not bring a permissive pod to speak in clear."""
+
 _KEPT = {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG"}
 
 

@@ -18,12 +18,12 @@ def kept(seen: Seen, promise: Promise, figures, *, faults: Sequence[Interval] = 
     assert found.defects == (), found.summary()
     unexplained = found.unexplained(faults)
     assert unexplained == [], "\n".join([found.summary(), str(faults), *map(str, unexplained)])
-    # Otherwise nothing was tried.
-    assert len(found.connections) > 8 * seen.seconds
-    assert found.received > 300_000 * seen.seconds, found.received
     # Others may be there where a wire corrupts numbers of ports.
     assert promise.in_clear or PORT not in seen.ports, seen.ports
     assert 18443 in seen.ports
+    # Otherwise nothing was tried; of long streams that broke none is dialled again.
+    assert len(found.connections) > 8 * seen.seconds
+    assert found.received > 100_000 * seen.seconds, found.received
     assert found.slowest_first() < promise.first_byte, found.slowest_first()
     figures(
         promise.claim,

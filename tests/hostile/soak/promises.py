@@ -27,7 +27,8 @@ ROTATION = Promise(
 WORKER_KILLED = Promise(
     claim="When a worker is killed only the connections that it carried break; new ones wait for the next",
     may_break="those that stood when a worker was killed",
-    first_byte=3.0,
+    # The next worker after many that died waits for two seconds.
+    first_byte=6.0,
 )
 HAND_OVER = Promise(
     claim="A newer gateway takes over from an older one and no connection breaks, old or new",

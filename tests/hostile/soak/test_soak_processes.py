@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 # From the order to kill until everybody has noticed: what begins in between may still meet the one that dies.
 MOMENT = 0.25
 NEXT_WITHIN = 6.0
+# Of generations that die one after the other, each waits longer than the one before, and peers try for eight seconds only.
+FEW = 4
 
 
 def test_rotation_every_five_seconds_breaks_nothing(talk, figures):
@@ -37,7 +39,9 @@ def test_a_worker_that_is_killed_breaks_what_it_carried_and_nothing_else(talk, f
                 began = time.monotonic()
                 talk.kill(name, "worker")
                 killed.append((began, time.monotonic() + MOMENT))
-                load.run_for(1.5)
+                # In full so long that a worker counts as one that works: otherwise the next has to wait, and what waits for
+                # it meets the next death too.
+                load.run_for(amount(full=6.0, short=1.5))
     kept(load.seen, promises.WORKER_KILLED, figures, faults=killed, killed=len(killed))
 
 
@@ -74,6 +78,9 @@ def test_a_watcher_that_is_killed_and_started_again_breaks_nothing(talk, figures
             killed += 1
             load.run_for(1.0)
             talk.pods.up(certificate_life=10.0)
+            # A watcher that is never found is one that is away, and certificates live for ten seconds here.
+            for name in NAMES:
+                talk.pods.client.wait_settled(name, timeout=20)
             load.run_for(1.0)
     kept(load.seen, promises.WATCHER_KILLED, figures, killed=killed)
     for name in NAMES:
@@ -82,14 +89,14 @@ def test_a_watcher_that_is_killed_and_started_again_breaks_nothing(talk, figures
 
 def test_a_gateway_of_a_permissive_pod_that_is_killed_leaves_it_in_clear_and_able_to_connect(talk, figures):
     with Load(talk) as load:
-        outages = _kill_gateways(talk, load, rounds=amount(full=10, short=1))
+        outages = _kill_gateways(talk, load, rounds=amount(full=FEW, short=1))
     killed = [(began, began + MOMENT) for began, _ in outages]
     kept(load.seen, promises.GATEWAY_KILLED, figures, faults=killed, killed=len(killed), outage_ms=_longest(outages))
 
 
 def test_a_gateway_of_a_strict_pod_that_is_killed_lets_nothing_out_in_clear(talking_pods, figures):
     with talking_pods(encrypt="strict") as talk, Load(talk) as load:
-        outages = _kill_gateways(talk, load, rounds=amount(full=10, short=1))
+        outages = _kill_gateways(talk, load, rounds=amount(full=FEW, short=1))
     assert any(connection.refused for connection in load.seen.account.connections)
     numbers = {"killed": len(outages), "outage_ms": _longest(outages)}
     kept(load.seen, promises.GATEWAY_KILLED_STRICT, figures, faults=outages, **numbers)

@@ -37,7 +37,7 @@ def test_a_worker_out_of_descriptors_keeps_what_stands_and_recovers(talk, figure
     with Load(talk) as load:
         began = time.monotonic()
         with faults.out_of_descriptors(pid):
-            load.run_for(long_form(2.0, 30.0))
+            load.run_for(long_form(2.0, 8.0))
         ended = time.monotonic()
         load.run_for(2.0)
     # What stood before is whole, and so is what began after.
