@@ -155,7 +155,7 @@ class Pods:
         return has_hooks(str(cgroups.pod_cgroup(self.instance, name)))
 
     def replace_authority(self, scratch: Path) -> None:
-        """Give the manager another root, all at once. Gateways that hear of it trust that one, and no other, from then on."""
+        """Give the manager another root, all at once. Gateways that hear of it trust no other from then on."""
         self.kill_manager()
         shutil.move(self.instance.authority, scratch / "old")
         create_authority(self.instance.authority)
