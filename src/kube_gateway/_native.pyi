@@ -67,10 +67,10 @@ class Hooks:
         of the worker after which it counts as hung. The pod's own addresses and loopback are never captured. `makers` are
         cgroups of earlier gateways that made listeners which are still in use.
 
-        `gate`: which ports of the pod are reached through the tunnel alone (default `open`: none). `exempt` are sources that
-        reach them in clear all the same: (address, prefix length, only `probe_ports`). `served_ports` are the gateway's own, besides 18443.
-        `udp`: what of the pod's UDP leaves it. `control_port` is where the watcher listens, 0: not by TCP. `errands`: the
-        gateway of a strict pod may connect to others of its own accord."""
+        `gate`: which ports of the pod are reached through the tunnel alone (not given: none). `exempt` are sources that
+        reach them in clear all the same: (address, prefix length, only `probe_ports`). `served_ports` are the gateway's
+        own, besides 18443. `udp`: what of the pod's UDP leaves it. `control_port` is where the watcher listens, 0: not by
+        TCP. `errands`: the gateway of a strict pod may connect to others of its own accord."""
     def mark_listener(self, socket: int) -> None:
         """Tell the hooks that this listener on port 18000 is the gateway's own."""
     def attach(self, cgroup: str) -> None:
