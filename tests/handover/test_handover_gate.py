@@ -10,7 +10,7 @@ import pytest
 
 from datapath import scripts
 from handover.scenes import Stream
-from hooks import programs
+from hooks import hook_programs as programs
 from hooks.hooked import running
 
 pytestmark = pytest.mark.root

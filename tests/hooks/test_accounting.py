@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hooks import programs
+from hooks import hook_programs as programs
 from hooks.hooked import running
 from kube_gateway import _native
 from kube_gateway.identity.authority import create_authority

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hooks import programs
+from hooks import hook_programs as programs
 from hooks.hooked import running
 
 pytestmark = pytest.mark.root

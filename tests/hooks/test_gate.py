@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hooks import programs
+from hooks import hook_programs as programs
 from hooks.hooked import Hooked, running
 
 pytestmark = pytest.mark.root

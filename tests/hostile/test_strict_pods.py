@@ -12,7 +12,7 @@ import pytest
 
 from datapath import scripts
 from enrolment.test_enrolment import PORT, Knocker
-from hooks import programs
+from hooks import hook_programs as programs
 from hooks.hooked import running
 from hostile.length import amount
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks import programs
+from hooks import hook_programs as programs
 from kube_gateway._native import has_hooks
 from kube_gateway.identity.authority import create_authority
 from kube_gateway.observe.capture import Capture
