@@ -23,6 +23,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}|0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}", re.ASCII)
+_HALF = re.compile("[\ud800-\udfff]")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 
 
@@ -38,7 +39,26 @@ def parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
             hint="put long lists of words into a hook",
         )
     text = text.removeprefix("\ufeff")
-    return _parse_json(text) if text.lstrip().startswith("{") else _parse_yaml(text)
+    value = _parse_json(text) if text.lstrip().startswith("{") else _parse_yaml(text)
+    try:
+        _check_characters(value)
+    except RecursionError:
+        raise _too_deep() from None
+    return value
+
+
+def _check_characters(value: Any) -> None:  # noqa: ANN401
+    """Escapes can write halves of characters, which have no form in UTF-8 and would be an error wherever they go."""
+    if isinstance(value, str):
+        if half := _HALF.search(value):
+            raise PolicyError(f"the policy has \\u{ord(half[0]):04x} in a text, which is half of a character")
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_characters(key)
+            _check_characters(member)
+    elif isinstance(value, list):
+        for item in value:
+            _check_characters(item)
 
 
 def _parse_json(text: str) -> Any:  # noqa: ANN401
