@@ -65,7 +65,7 @@ def test_probes_pass_and_others_do_not(cluster, product, pods):
     assert IMAGE in json.dumps(cluster.get("pod", "server", pods))
     assert set(knock(cluster, pods)) == {"ConnectionRefusedError"}
     (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "server", pods)))
-    assert "in clear" in cluster.logs("server", name, pods)
+    cluster.eventually("it is told", lambda: "in clear" in cluster.logs("server", name, pods))
     # Several probes.
     time.sleep(5)
     assert is_ready(cluster, pods) == "True"
