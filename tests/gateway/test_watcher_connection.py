@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import queue
+import socket
 import ssl
+import threading
+import time
 
 import pytest
 
+from kube_gateway.control import messages
+from kube_gateway.control.tls import server_context
 from kube_gateway.control.whereabouts import Whereabouts
 from kube_gateway.errors import IdentityError
+from kube_gateway.gateway import watcher_link
 from kube_gateway.gateway.watcher_connection import WatcherConnection
+from kube_gateway.gateway.watcher_link import WatcherLink
 from kube_gateway.identity.authority import create_authority
 from tls_identities import identity_of, tls_watcher
 
@@ -110,3 +119,31 @@ async def test_a_leader_that_is_unknown_is_looked_for_in_the_first_place(authori
         connection = connection_to(standby, identity_of(authority, "web"))
         connection.try_next(None)
         assert await heard(connection) == "standby"
+
+
+def hang(listener, identity, came):
+    """Like a watcher that is stopped once the handshake is done: it reads nothing any more, and closes nothing."""
+    context = server_context(chain=identity.chain, key=identity.key, trust_bundle=identity.trust_bundle)
+    for _ in range(2):
+        came.put((time.monotonic(), context.wrap_socket(listener.accept()[0], server_side=True)))
+
+
+async def test_a_watcher_that_hangs_is_left_at_once(authority, monkeypatch):
+    monkeypatch.setattr(watcher_link, "WATCHER_SILENT_AFTER", 0.3)
+    came = queue.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang, args=(listener, identity_of(authority, "watcher"), came), daemon=True).start()
+        connection = connection_to(listener.getsockname()[1], identity_of(authority, "web"))
+        link = WatcherLink(
+            connection.connect,
+            hello=lambda: messages.Hello(pod="shop/web", uid="1", generation=1, version="0"),
+            on_connect=lambda: None,
+            on_disconnect=lambda: None,
+            on_message=lambda _: None,
+        )
+        running = asyncio.create_task(link.run())
+        (first, one), (second, other) = [await asyncio.to_thread(came.get, timeout=20) for _ in range(2)]
+        running.cancel()
+        one.close()
+        other.close()
+    assert second - first < 3

@@ -108,6 +108,9 @@ class WatcherLink:
                     pause = _FIRST_PAUSE
         except TimeoutError:
             self._tell_once(f"the watcher has said nothing for {WATCHER_SILENT_AFTER:g} s")
+            if self._writer is not None:
+                # Whoever is silent does not say goodbye either, and TLS would wait half a minute for it.
+                self._writer.transport.abort()
             return pause
         except (OSError, ValueError) as error:
             self._tell_once(f"lost the watcher: {_why(error)}")
