@@ -226,8 +226,8 @@ def test_the_libraries_of_the_watcher_work(root):
 
 
 def test_the_hooks_load(root):
-    done = inside(root, PYTHON, "-c", "from kube_gateway._native import Hooks; print(len(Hooks().counters()))")
-    assert done.stdout == "5\n", done.stderr
+    done = inside(root, PYTHON, "-c", "from kube_gateway._native import Hooks; print(set(Hooks().counters().values()))")
+    assert done.stdout == "{0}\n", done.stderr
 
 
 def test_a_gateway_loads_nothing_that_only_the_watcher_needs(root):

@@ -54,6 +54,6 @@ def test_the_command_works(installed):
 
 
 def test_the_hooks_are_inside_and_the_kernel_takes_them(installed):
-    text = "from kube_gateway._native import Hooks; print(len(Hooks().counters()))"
+    text = "from kube_gateway._native import Hooks; print(set(Hooks().counters().values()))"
     done = bare(installed / "python", "-c", text)
-    assert done.stdout == "5\n", done.stderr
+    assert done.stdout == "{0}\n", done.stderr
