@@ -45,7 +45,7 @@ class Gateway(ConnectedGateway):
 
     @property
     def running(self) -> bool:
-        """Whether it has processes."""
+        """Whether it is not known to have ended."""
         return not self._ended
 
     @property
