@@ -17,19 +17,22 @@ from pathlib import Path
 from hostile.ledger import Ledger, Row
 
 _WIDTH = 120
+_UNITS = {"ms": "ms", "mib": "MiB", "seconds": "s"}
+"""Words of a figure's name that are its unit."""
 
 
 def in_words(figures: dict[str, int | float | str]) -> str:
-    """`2,000 inputs, 0 crashes`: a name ending in a unit keeps it, so `p99_ms=3.2` is `p99 ms 3.2`."""
-    return ", ".join(_figure(name.replace("_", " "), value) for name, value in figures.items())
+    """`2,000 inputs, 0 crashes`; a unit in a name comes last, so `p99_ms_before=3.2` is `p99 before 3.2 ms`."""
+    return ", ".join(_figure(name.split("_"), value) for name, value in figures.items())
 
 
-def _figure(name: str, value: int | float | str) -> str:
+def _figure(words: list[str], value: int | float | str) -> str:
+    unit = "".join(f" {_UNITS[word]}" for word in words if word in _UNITS)
+    name = " ".join(word for word in words if word not in _UNITS)
     if isinstance(value, str):
         return f"{name} {value}"
-    if isinstance(value, float):
-        return f"{name} {value:,.3g}" if abs(value) < 1000 else f"{name} {value:,.0f}"
-    return f"{value:,} {name}"
+    shown = f"{value:,.3g}" if isinstance(value, float) and abs(value) < 999.5 else f"{value:,.0f}"
+    return f"{name} {shown}{unit}" if unit or isinstance(value, float) else f"{shown} {name}"
 
 
 def merged(rows: Iterable[Row]) -> Iterator[Row]:

@@ -39,6 +39,11 @@ def test_the_table_in_plain_words_and_as_markdown():
     ]
 
 
+def test_units_come_last():
+    figures = {"p99_ms_before": 9.174, "grown_by_mib": 8.84, "seconds_at_most": 1200, "of_kib": 3}
+    assert table.in_words(figures) == ("p99 before 9.17 ms, grown by 8.84 MiB, at most 1,200 s, 3 of kib")
+
+
 def test_parameters_of_a_test_are_one_row():
     rows = [
         Row(claim="C", test="hostile/x.py::c[one]", figures={"inputs": 2, "p99_ms": 3.5, "cipher": "a"}),
