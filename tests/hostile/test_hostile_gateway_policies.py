@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -15,11 +16,15 @@ from kube_gateway._native import NativeError, decide_access
 from kube_gateway.authorization.policy_set import PolicySet
 from kube_gateway.authorization.reading import read_policies
 from kube_gateway.errors import UsageError
+from kube_gateway.model.authorization import LARGEST_AUTHORIZATION, closed_ports, decode_authorization
 from kube_gateway.model.pod import Pod
 from properties import cases
 
 READ = "Whatever is in a GatewayPolicy is read, or an error for its author"
 CLOSED = "A GatewayPolicy that cannot be understood denies, or leaves what was in force; it never opens a port"
+LARGEST = (
+    "The largest rules that a pod may have are decided on within half a second, also with patterns made to be slow"
+)
 RULES = "Whatever a core is told as rules of access is understood or refused, and decides"
 
 POD = Pod(
@@ -169,3 +174,28 @@ def test_hostile_rules_are_understood_or_refused_by_the_core(figures, peer):
     every_text()
     assert refused > 0
     figures(RULES, rules=tried, refused=refused)
+
+
+MANY_PORTS = [
+    {"from": [{"serviceAccount": "web"}], "ports": [f"{port}-{port + 1}" for port in range(first, first + 192, 3)]}
+    for first in range(1, 64 * 192, 192)
+]
+SLOW_PATTERNS = [{"from": [{"identity": f"spiffe://{'**a' * 160}{number}"} for number in range(64)]} for _ in range(2)]
+
+
+@pytest.mark.parametrize("rules", [MANY_PORTS, SLOW_PATTERNS], ids=["ports", "patterns"])
+def test_the_largest_rules_cost_little(figures, rules):
+    policies = PolicySet(trust_domain="d")
+    policies.put("shop/p", {**DENYING, "spec": {"selector": {}, "rules": rules}})
+    assert not policies.problems
+    text = policies.text_for(POD)
+    assert LARGEST_AUTHORIZATION * 0.8 < len(text) <= LARGEST_AUTHORIZATION
+    began = time.monotonic()
+    assert closed_ports(decode_authorization(text))
+    closing = time.monotonic() - began
+    began = time.monotonic()
+    # As long as an id may be, and each character of it may be where a pattern goes on.
+    assert not decide_access(rules=text.encode(), peer=f"spiffe://{'a' * 2000}", port=10)[0][0]
+    deciding = time.monotonic() - began
+    assert max(closing, deciding) < 0.5
+    figures(LARGEST, rules=len(rules), closing_ms=closing * 1000, reading_and_deciding_ms=deciding * 1000)

@@ -129,10 +129,16 @@ impl Access {
         self.rules.store(Arc::new(Rules { name, authorization }));
         let rules = self.rules.load();
         let mut ended = Vec::new();
-        for stream in self.streams().standing.values() {
-            let verdict = rules.authorization.decide(stream.caller.spiffe_id(), stream.port).verdict;
+        let streams = self.streams();
+        // Thousands of streams are of few peers to few ports, and rules may be long.
+        let mut verdicts = HashMap::new();
+        for stream in streams.standing.values() {
+            let caller = stream.caller.spiffe_id();
+            let verdict = verdicts
+                .entry((caller, stream.port))
+                .or_insert_with(|| rules.authorization.decide(caller, stream.port).verdict);
             if !verdict.allowed && stream.withdrawal.withdraw() {
-                ended.push((stream.caller.clone(), stream.port, verdict));
+                ended.push((stream.caller.clone(), stream.port, verdict.clone()));
             }
         }
         ended

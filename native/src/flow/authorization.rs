@@ -176,6 +176,9 @@ impl Pattern {
                     Token::DoubleStar => reached[place] = true,
                 }
             }
+            if !reached.contains(&true) {
+                return false;
+            }
             self.step_behind_stars(&mut reached);
             places = reached;
         }

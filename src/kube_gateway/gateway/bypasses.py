@@ -6,8 +6,10 @@ about who reaches the pod.
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 from collections.abc import Collection, Iterable
+from operator import itemgetter
 from pathlib import Path
 
 from kube_gateway.control.messages import Configure
@@ -27,14 +29,15 @@ def bypasses(
 ) -> tuple[int, ...]:
     """The cookies of those among `clear` that reach one of the `closed` ports and may not, by the rules of the gate.
 
-    `listening` are the ports that somebody in the pod listens on, None: those that do now.
+    The ranges of `closed` are in order and do not overlap. `listening` are the ports that somebody in the pod listens on,
+    None: those that do now.
     """
     if not closed:
         return ()
     candidates = [
         connection
         for connection in clear
-        if not connection.relayed and any(first <= connection.local_port <= last for first, last in closed)
+        if not connection.relayed and _is_within(closed, connection.local_port)
     ]
     if not candidates:
         return ()
@@ -44,6 +47,11 @@ def bypasses(
         for connection in candidates
         if connection.local_port in accepting and not _is_exempt(connection, told)
     )
+
+
+def _is_within(ranges: Ranges, port: int) -> bool:
+    at = bisect.bisect_right(ranges, port, key=itemgetter(0))
+    return at > 0 and port <= ranges[at - 1][1]
 
 
 def listening_ports(proc: Path = _PROC) -> frozenset[int]:
