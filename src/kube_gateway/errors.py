@@ -27,9 +27,16 @@ class KubeGatewayError(Exception):
 
 
 class UsageError(KubeGatewayError):
-    """The command, or a value given to it, is wrong."""
+    """The command, or a value given to it, is wrong.
+
+    The message has at most 500 characters, however long the value is that it repeats: it is also said in logs, in events
+    and in the conditions of pods.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message if len(message) <= 500 else f"{message[:496]} ...", hint=hint)
 
 
 class InvalidAnnotation(UsageError):

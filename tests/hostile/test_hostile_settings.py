@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,25 @@ def test_hostile_annotations_are_settings_or_errors(figures):
     refused = tried.count(None)
     assert 0 < refused < len(tried)
     figures(ANNOTATIONS, annotations=len(tried), refused=refused)
+
+
+_LARGEST = 256 * 1024
+"""Bytes that all annotations of an object may have."""
+
+
+def test_oversized_annotations_are_refused_in_a_sentence(figures):
+    """What is wrong is told in a log, an event and the pod's condition, and looked at again with each change of the pod."""
+    texts = [
+        piece * (_LARGEST // len(piece)) for piece in ("x", "1", ",", "10.0.0.0/8,", "80,", "9" * 50 + ",", "true\n")
+    ]
+    for key in _PARSERS:
+        for text in texts:
+            began = time.monotonic()
+            with pytest.raises(InvalidAnnotation) as refused:
+                settings_from_annotations({f"{ANNOTATION_PREFIX}ai": "true", ANNOTATION_PREFIX + key: text})
+            assert time.monotonic() - began < 0.2
+            assert len(refused.value.message) <= 500
+    figures(ANNOTATIONS, oversized_ones=len(_PARSERS) * len(texts))
 
 
 def test_what_is_mistyped_in_encrypt_never_leaves_a_pod_in_clear(figures):

@@ -67,6 +67,7 @@ def test_an_annotation_means_a_setting(annotations, expected):
         ({"encrpyt": "true"}, "unknown annotation kube-gateway.io/encrpyt"),
         ({"exclude_ports": "http"}, "'http' is not a port"),
         ({"exclude_ports": "0"}, "'0' is not a port"),
+        ({"exclude_ports": ",".join(map(str, range(1, 202)))}, "exclude-ports has more than 200 entries"),
         ({"exclude_ports": "65536"}, "'65536' is not a port"),
         ({"exclude_ports": "٢٢"}, "is not a port"),
         ({"exclude_cidrs": "10.0.0.1/8"}, "host bits"),

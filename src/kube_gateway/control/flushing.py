@@ -6,8 +6,7 @@ back the way it was. What may be ended has its turn (`pace`).
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from kube_gateway.control.actions import Flush
 from kube_gateway.control.observed import PodObservation
 from kube_gateway.control.pace import Allowance
+from kube_gateway.model.cidrs import is_within
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import ServiceBackends
@@ -165,7 +165,7 @@ def _allowed_in_strict(connection: ClearConnection, *, pod: Pod, settings: Setti
     dialled, accepted = own_chosen or not peer_chosen, peer_chosen or not own_chosen
     if dialled and not _captures(settings, connection.remote_address, connection.remote_port):
         return "not-captured"
-    exempt = _within(connection.remote_address, settings.exempt_sources)
+    exempt = is_within(connection.remote_address, settings.exempt_sources)
     exempt = exempt or connection.local_port == settings.metrics_port
     # Of its node's connections only those of the kubelet to ports that it probes.
     exempt = exempt or (connection.remote_address in pod.probe_sources and connection.local_port in pod.probe_ports)
@@ -203,12 +203,8 @@ def _comes_back_inspected(connection: ClearConnection, settings: Settings) -> bo
 def _captures(settings: Settings, address: str, port: int) -> bool:
     if settings.accept_only or _excludes(settings, address, port):
         return False
-    return not settings.capture_cidrs or _within(address, settings.capture_cidrs)
+    return not settings.capture_cidrs or is_within(address, settings.capture_cidrs)
 
 
 def _excludes(settings: Settings, address: str, port: int) -> bool:
-    return port in settings.exclude_ports or _within(address, settings.exclude_cidrs)
-
-
-def _within(address: str, cidrs: Iterable[str]) -> bool:
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in cidrs)
+    return port in settings.exclude_ports or is_within(address, settings.exclude_cidrs)

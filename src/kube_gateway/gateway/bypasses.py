@@ -7,13 +7,13 @@ about who reaches the pod.
 from __future__ import annotations
 
 import bisect
-import ipaddress
 from collections.abc import Collection, Iterable
 from operator import itemgetter
 from pathlib import Path
 
 from kube_gateway.control.messages import Configure
 from kube_gateway.gateway.routers import routers
+from kube_gateway.model.cidrs import is_within
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import RESERVED_PORTS
 
@@ -35,9 +35,7 @@ def bypasses(
     if not closed:
         return ()
     candidates = [
-        connection
-        for connection in clear
-        if not connection.relayed and _is_within(closed, connection.local_port)
+        connection for connection in clear if not connection.relayed and _is_within(closed, connection.local_port)
     ]
     if not candidates:
         return ()
@@ -70,8 +68,7 @@ def listening_ports(proc: Path = _PROC) -> frozenset[int]:
 def _is_exempt(connection: ClearConnection, told: Configure) -> bool:
     if connection.local_port in (*RESERVED_PORTS, told.settings.metrics_port):
         return True
-    source = ipaddress.ip_address(connection.remote_address)
-    if any(source in ipaddress.ip_network(cidr) for cidr in told.settings.exempt_sources):
+    if is_within(connection.remote_address, told.settings.exempt_sources):
         return True
     probing = connection.local_port in told.probe_ports
     return probing and connection.remote_address in (*told.probe_sources, *routers())

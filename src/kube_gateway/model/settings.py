@@ -31,6 +31,10 @@ _UDP: dict[str, Udp] = {"allow": "allow", "dns-only": "dns-only", "block": "bloc
 _NOT_YET = {"ktls"}
 _ONLY_WITH = {"ai-model": ("ai",), "ai-config": ("ai",), "metrics-port": ("encrypt", "ai")}
 _LONGEST_MODEL = 256
+
+MOST_ITEMS = 200
+"""CIDRs or ports in one annotation: the kernel's maps hold all of a pod's, and many connections are held against them."""
+
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 
@@ -150,13 +154,19 @@ def _choice(choices: Mapping[str, object]) -> Callable[[str, str], object]:
     return parse
 
 
-def _items(text: str) -> list[str]:
+def _items(key: str, text: str) -> list[str]:
+    # Before it is taken apart: an annotation may have 256 KiB.
+    if text.count(",") >= MOST_ITEMS:
+        raise InvalidAnnotation(
+            f"annotation {ANNOTATION_PREFIX}{key} has more than {MOST_ITEMS} entries",
+            hint="put them together into fewer, wider ones",
+        )
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _cidrs(key: str, text: str) -> tuple[str, ...]:
     try:
-        return tuple(str(ipaddress.ip_network(item)) for item in _items(text))
+        return tuple(str(ipaddress.ip_network(item)) for item in _items(key, text))
     except ValueError as error:
         raise InvalidAnnotation(
             f"annotation {ANNOTATION_PREFIX}{key}: {error}", hint="give CIDRs separated by commas: 10.0.0.0/8,fd00::/8"
@@ -165,7 +175,7 @@ def _cidrs(key: str, text: str) -> tuple[str, ...]:
 
 def _ports(key: str, text: str) -> tuple[int, ...]:
     ports = []
-    for item in _items(text):
+    for item in _items(key, text):
         # int() refuses numbers of thousands of digits in its own way.
         if not (item.isascii() and item.isdigit() and len(item) <= 5 and 1 <= int(item) <= 65535):
             raise InvalidAnnotation(
