@@ -101,7 +101,8 @@ def test_the_api_server_is_away_for_half_a_minute(cluster, product, pair, tmp_pa
             assert right
         began = time.monotonic()
         product.annotate("right", pair, encrypt="true")
-        cluster.wait("pod/right", CONDITION, namespace=pair, timeout=90)
+        # The kubelet waits for up to a minute, and some, before it looks again.
+        cluster.wait("pod/right", CONDITION, namespace=pair, timeout=150)
         measured(f"annotated once the API server is back, encrypting {time.monotonic() - began:.1f} s later")
     with talk.captured(cluster, "left", pair, tmp_path / "wire.pcap") as evidence:
         talk.answered(cluster, "left", pair)
