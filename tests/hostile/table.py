@@ -17,7 +17,7 @@ from pathlib import Path
 from hostile.ledger import Ledger, Row
 
 _WIDTH = 120
-_UNITS = {"ms": "ms", "mib": "MiB", "seconds": "s"}
+_UNITS = {"ms": "ms", "s": "s", "seconds": "s", "mib": "MiB", "megabytes": "MB"}
 """Words of a figure's name that are its unit."""
 
 
@@ -32,7 +32,7 @@ def _figure(words: list[str], value: int | float | str) -> str:
     if isinstance(value, str):
         return f"{name} {value}"
     shown = f"{value:,.3g}" if isinstance(value, float) and abs(value) < 999.5 else f"{value:,.0f}"
-    return f"{name} {shown}{unit}" if unit or isinstance(value, float) else f"{shown} {name}"
+    return f"{name} {shown}{unit}".lstrip() if unit or isinstance(value, float) else f"{shown} {name}"
 
 
 def merged(rows: Iterable[Row]) -> Iterator[Row]:

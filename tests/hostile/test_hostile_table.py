@@ -40,8 +40,8 @@ def test_the_table_in_plain_words_and_as_markdown():
 
 
 def test_units_come_last():
-    figures = {"p99_ms_before": 9.174, "grown_by_mib": 8.84, "seconds_at_most": 1200, "of_kib": 3}
-    assert table.in_words(figures) == ("p99 before 9.17 ms, grown by 8.84 MiB, at most 1,200 s, 3 of kib")
+    figures = {"p99_ms_before": 9.174, "grown_by_mib": 8.84, "seconds_at_most": 1200, "megabytes": 3.5, "of_kib": 3}
+    assert table.in_words(figures) == ("p99 before 9.17 ms, grown by 8.84 MiB, at most 1,200 s, 3.5 MB, 3 of kib")
 
 
 def test_parameters_of_a_test_are_one_row():
