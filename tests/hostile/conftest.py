@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from hostile.ledger import Ledger, Row
+from hostile.table import counted, merged, plain
 
 _PASSED = pytest.StashKey[bool]()
 
@@ -35,3 +38,13 @@ def figures(request):
         assert noted, "a test that asks for `figures` notes some"
         test = request.node.nodeid.removeprefix("tests/")
         Ledger.of_this_run().add(Row(claim=claim, test=test, figures=figures) for claim, figures in noted.items())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table where `make` asks for one: what this run has noted, and the core's tests before it."""
+    ledger = Ledger.of_this_run()
+    if "KUBE_GATEWAY_FIGURES" in os.environ and ledger.path.exists():
+        rows = list(merged(ledger.rows()))
+        terminalreporter.section("claims, tests and figures")
+        for line in [*plain(rows), "", counted(rows)]:
+            terminalreporter.write_line(line)

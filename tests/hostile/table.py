@@ -77,6 +77,12 @@ def _by_claim(rows: Iterable[Row]) -> Iterator[tuple[str, Iterator[Row]]]:
     return groupby(sorted(rows, key=lambda row: (row.claim, row.test)), key=lambda row: row.claim)
 
 
+def counted(rows: Iterable[Row]) -> str:
+    """How many rows there are, and of how many claims."""
+    known = list(rows)
+    return f"{len({row.claim for row in known})} claims, {len(known)} tests"
+
+
 def main(arguments: list[str]) -> int:
     """Return the exit code: 1 if there is nothing to print."""
     parser = argparse.ArgumentParser(prog="hostile.table", description="Print what tests have shown.")
@@ -89,7 +95,7 @@ def main(arguments: list[str]) -> int:
     rows = list(merged(Ledger(options.file).rows()))
     for line in (markdown if options.markdown else plain)(rows):
         print(line)
-    print(f"\n{len({row.claim for row in rows})} claims, {len(rows)} tests", file=sys.stderr)
+    print(f"\n{counted(rows)}", file=sys.stderr)
     return 0
 
 
