@@ -12,6 +12,7 @@ import click
 from kube_gateway.errors import LocalModeError, UsageError
 
 if TYPE_CHECKING:
+    from kube_gateway.local.api import PolicyView
     from kube_gateway.local.client import LocalClient
 
 _IN_FORCE_WITHIN = 5.0
@@ -38,9 +39,11 @@ def apply(ctx: click.Context, file: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     client = _client(ctx)
-    for name in client.apply_policies(text):
-        click.echo(f"policy {name} is written", err=True)
+    written = client.apply_policies(text)
     _wait(client)
+    for one in client.policies():
+        if one.name in written:
+            click.echo(_effect(one), err=True)
 
 
 @policy.command()
@@ -82,6 +85,14 @@ def list_(ctx: click.Context, output: str) -> None:
     for one in found:
         if one.problem:
             click.echo(f"warning: {one.name}: {one.problem}", err=True)
+
+
+def _effect(policy: PolicyView) -> str:
+    if policy.problem:
+        return f"warning: {policy.name}: {policy.problem}"
+    if not policy.selects:
+        return f"warning: policy {policy.name} selects no pod; without --label a pod has the label app=NAME"
+    return f"policy {policy.name} is in force: {', '.join(policy.selects)}"
 
 
 def _wait(client: LocalClient) -> None:
