@@ -28,6 +28,7 @@ def settings(**annotations: str) -> Settings:
         ({"endpoint": "true"}, Settings(accept_only=True)),
         ({"debug": "true"}, Settings(debug=True)),
         ({"exclude_ports": "22, 80,"}, Settings(exclude_ports=(22, 80))),
+        ({"exclude_ports": "22," * 200}, Settings(exclude_ports=(22,) * 200)),
         ({"exclude_cidrs": "10.0.0.0/8,fd00::/8"}, Settings(exclude_cidrs=("10.0.0.0/8", "fd00::/8"))),
         ({"podcidr": "10.1.0.0/16"}, Settings(capture_cidrs=("10.1.0.0/16",))),
         ({"ai": "false"}, Settings()),

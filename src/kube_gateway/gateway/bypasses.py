@@ -6,9 +6,7 @@ about who reaches the pod.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Collection, Iterable
-from operator import itemgetter
 from pathlib import Path
 
 from kube_gateway.control.messages import Configure
@@ -16,12 +14,11 @@ from kube_gateway.gateway.routers import routers
 from kube_gateway.model.cidrs import is_within
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import RESERVED_PORTS
+from kube_gateway.model.ranges import Ranges, covers
 
 _PROC = Path("/proc/self/net")
 _LISTEN = "0A"
 """TCP_LISTEN of the kernel's include/net/tcp_states.h."""
-
-Ranges = tuple[tuple[int, int], ...]
 
 
 def bypasses(
@@ -29,13 +26,12 @@ def bypasses(
 ) -> tuple[int, ...]:
     """The cookies of those among `clear` that reach one of the `closed` ports and may not, by the rules of the gate.
 
-    The ranges of `closed` are in order and do not overlap. `listening` are the ports that somebody in the pod listens on,
-    None: those that do now.
+    `listening` are the ports that somebody in the pod listens on, None: those that do now.
     """
     if not closed:
         return ()
     candidates = [
-        connection for connection in clear if not connection.relayed and _is_within(closed, connection.local_port)
+        connection for connection in clear if not connection.relayed and covers(closed, connection.local_port)
     ]
     if not candidates:
         return ()
@@ -45,11 +41,6 @@ def bypasses(
         for connection in candidates
         if connection.local_port in accepting and not _is_exempt(connection, told)
     )
-
-
-def _is_within(ranges: Ranges, port: int) -> bool:
-    at = bisect.bisect_right(ranges, port, key=itemgetter(0))
-    return at > 0 and port <= ranges[at - 1][1]
 
 
 def listening_ports(proc: Path = _PROC) -> frozenset[int]:

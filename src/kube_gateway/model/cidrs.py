@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import ipaddress
-from typing import NamedTuple
+
+from kube_gateway.model.ranges import Ranges, covers
 
 
 def is_within(address: str, cidrs: tuple[str, ...]) -> bool:
@@ -16,24 +16,12 @@ def is_within(address: str, cidrs: tuple[str, ...]) -> bool:
     if not cidrs:
         return False
     parsed = ipaddress.ip_address(address)
-    ranges = _ranges(cidrs, parsed.version)
-    at = bisect.bisect_right(ranges.first, int(parsed))
-    return at > 0 and int(parsed) <= ranges.last[at - 1]
-
-
-class _Ranges(NamedTuple):
-    """In order, and none touches another."""
-
-    first: list[int]
-    last: list[int]
+    return covers(_ranges(cidrs, parsed.version), int(parsed))
 
 
 @functools.lru_cache(maxsize=512)
-def _ranges(cidrs: tuple[str, ...], version: int) -> _Ranges:
+def _ranges(cidrs: tuple[str, ...], version: int) -> Ranges:
     networks = [network for network in map(ipaddress.ip_network, cidrs) if network.version == version]
     # Of one version, as `collapse_addresses` wants them.
-    merged = list(ipaddress.collapse_addresses(networks))  # type: ignore[type-var]
-    return _Ranges(
-        first=[int(network.network_address) for network in merged],
-        last=[int(network.broadcast_address) for network in merged],
-    )
+    merged = ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
+    return [(int(network.network_address), int(network.broadcast_address)) for network in merged]

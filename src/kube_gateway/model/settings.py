@@ -155,13 +155,15 @@ def _choice(choices: Mapping[str, object]) -> Callable[[str, str], object]:
 
 
 def _items(key: str, text: str) -> list[str]:
-    # Before it is taken apart: an annotation may have 256 KiB.
-    if text.count(",") >= MOST_ITEMS:
+    # No further than needed, as an annotation may have 256 KiB; a comma at the end is no entry.
+    pieces = text.split(",", MOST_ITEMS + 1)
+    items = [piece.strip() for piece in pieces if piece.strip()]
+    if len(items) > MOST_ITEMS or len(pieces) > MOST_ITEMS + 1:
         raise InvalidAnnotation(
             f"annotation {ANNOTATION_PREFIX}{key} has more than {MOST_ITEMS} entries",
             hint="put them together into fewer, wider ones",
         )
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return items
 
 
 def _cidrs(key: str, text: str) -> tuple[str, ...]:
