@@ -7,12 +7,14 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 
 import pytest
 
 from gateway.handover_partners import gateway
 from kube_gateway import _native
 from kube_gateway.errors import HandoverError
+from kube_gateway.gateway import listeners
 from kube_gateway.gateway.handover import offering, partner, taking
 from kube_gateway.gateway.handover.kernel import abstract_names
 from kube_gateway.gateway.handover.kernel import own_cookie as own_cookie_of
@@ -40,6 +42,25 @@ def names_of_this_test(monkeypatch):
     monkeypatch.setattr(taking, "_SEARCH_WITHIN", 2.5)
     monkeypatch.setattr(taking, "_REFUSED_AGAIN", 0.2)
     return prefix
+
+
+FLOOD = """
+import os, socket, sys, time
+held = []
+while True:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.setblocking(False)
+    try:
+        connection.connect(bytes.fromhex(sys.argv[1]))
+        connection.send(os.urandom(100))
+    except OSError:
+        connection.close()
+    else:
+        held.append(connection)
+    if len(held) > 500:
+        held.pop(0).close()
+    time.sleep(0.001)
+"""
 
 
 class Older:
@@ -278,6 +299,39 @@ async def test_a_flood_is_bounded_told_once_and_does_not_keep_the_newer_one_out(
             await asyncio.gather(flooding, return_exceptions=True)
         assert 0 < most <= 16
     assert caplog.text.count("wants a hand-over and is no gateway of it") == 1
+
+
+async def test_an_application_that_fills_the_queue_does_not_keep_the_newer_one_out(authority, names_of_this_test):
+    async with Older(gateway(authority, generation=1)):
+        (name,) = abstract_names(names_of_this_test)
+        flood = await asyncio.create_subprocess_exec(sys.executable, "-c", FLOOD, name.hex())
+        try:
+            await asyncio.sleep(0.5)
+            inherited = await taking.take_over(gateway(authority, generation=2))
+            assert inherited is not None
+            await inherited.confirm()
+            inherited.close()
+        finally:
+            flood.kill()
+            await flood.wait()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_it_asks_on_while_somebody_has_its_ports(authority, names_of_this_test, monkeypatch, taken):
+    monkeypatch.setattr(taking, "_SEARCH_WITHIN", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(listeners, "REDIRECT_PORT", listener.getsockname()[1])
+        if not taken:
+            listener.close()
+        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        squatter.bind(b"\0" + names_of_this_test + b"false")
+        squatter.listen(1)
+        asking = asyncio.create_task(taking.take_over(gateway(authority, generation=2)))
+        await asyncio.sleep(2)
+        assert asking.done() is not taken
+        squatter.close()
+        # With no name left there is nobody to ask.
+        assert await asking is None
 
 
 async def test_one_that_speaks_to_a_gateway_without_certificate_is_turned_away(authority):

@@ -72,13 +72,23 @@ class Listeners:
             listener.close()
 
     def _wanted(self, kind: str) -> list[tuple[socket.AddressFamily, str, int]]:
-        families = {
-            address: socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
-            for address in self._addresses
-        }
         if kind == "redirect":
-            return [(family, _LOOPBACK[family], REDIRECT_PORT) for family in dict.fromkeys(families.values())]
-        return [(family, address, _TUNNEL_PORT[kind]) for address, family in families.items()]
+            families = dict.fromkeys(_family(address) for address in self._addresses)
+            return [(family, _LOOPBACK[family], REDIRECT_PORT) for family in families]
+        return [(_family(address), address, _TUNNEL_PORT[kind]) for address in self._addresses]
+
+
+def redirect_port_is_taken(addresses: Iterable[str]) -> bool:
+    """Whether some process of the pod, which has these addresses, listens where a gateway takes redirected connections."""
+    for family in {_family(address) for address in addresses}:
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asked:
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                asked.bind((_LOOPBACK[family], REDIRECT_PORT))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return True
+    return False
 
 
 def listen_on(address: str, port: int, *, shared: bool) -> socket.socket:
@@ -86,8 +96,11 @@ def listen_on(address: str, port: int, *, shared: bool) -> socket.socket:
 
     Raises `EnvironmentProblem` when another process of the pod has the port for itself.
     """
-    family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
-    return _listen(family, address, port, shared=shared)
+    return _listen(_family(address), address, port, shared=shared)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
 
 
 def _listen(family: socket.AddressFamily, address: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -35,7 +35,7 @@ _TAKEN_OVER_WITHIN = 60.0
 """Starting a worker takes a second; on a node with other worries, more."""
 
 _MOST_GUESTS = 16
-_ACCEPT_EVERY = 0.05
+_ACCEPT_EVERY = 0.02
 _BACKLOG = 16
 _MOST_CGROUPS = 4
 """As many as the hooks can take for the gateway's own."""

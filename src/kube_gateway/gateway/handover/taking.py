@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import socket
+import time
 
 from kube_gateway.control.tls import client_context
 from kube_gateway.errors import HandoverError, KubeGatewayError
@@ -18,13 +19,17 @@ from kube_gateway.gateway.handover.channel import MOST_DESCRIPTORS, Channel, clo
 from kube_gateway.gateway.handover.offering import INTRODUCED_WITHIN, PREFIX
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.gateway.handover.partner import introduce
+from kube_gateway.gateway.listeners import redirect_port_is_taken
 
 _log = logging.getLogger("supervisor")
 
 _SEARCH_WITHIN = 10.0
+_SEARCH_ON_WITHIN = 30.0
+"""While somebody has the ports that this gateway needs: without that one it could not start anyway."""
+
 _SEARCH_AGAIN = 0.5
 _REFUSED_AGAIN = 2.0
-_CONNECT_AGAIN = 0.02
+_CONNECT_AGAIN = 0.003
 _MOST_NAMES = 32
 _YIELDED_WITHIN = 5.0
 
@@ -111,16 +116,16 @@ async def take_over(own: Own) -> Inheritance | None:
 async def _search(own: Own) -> Inheritance | None:
     tried = False
     why = ""
-    try:
-        async with asyncio.timeout(_SEARCH_WITHIN):
-            while names := kernel.abstract_names(PREFIX):
-                tried = True
-                found, why = await _try_all(random.sample(names, min(len(names), _MOST_NAMES)), own)
-                if found is not None:
-                    return found
-                await asyncio.sleep(_SEARCH_AGAIN)
-    except TimeoutError:
-        pass
+    began = time.monotonic()
+    while names := kernel.abstract_names(PREFIX):
+        waited = time.monotonic() - began
+        if waited >= (_SEARCH_ON_WITHIN if redirect_port_is_taken(own.addresses) else _SEARCH_WITHIN):
+            break
+        tried = True
+        found, why = await _try_all(random.sample(names, min(len(names), _MOST_NAMES)), own)
+        if found is not None:
+            return found
+        await asyncio.sleep(_SEARCH_AGAIN)
     if tried:
         _log.warning("no older gateway proves itself (%s), starting without", why or "none answers in time")
     else:
@@ -173,5 +178,6 @@ async def _connect(connection: socket.socket, name: bytes) -> None:
         try:
             return connection.connect(name)
         except BlockingIOError:
-            # Its queue is full; asyncio's own connect takes that for success.
-            await asyncio.sleep(_CONNECT_AGAIN)
+            # Its queue is full; asyncio's own connect takes that for success. An application that fills the queue is quick
+            # to take each place, so we are as well, and by chance: in step with its turns we might always come too late.
+            await asyncio.sleep(random.uniform(0, _CONNECT_AGAIN))  # noqa: S311 - no secret
