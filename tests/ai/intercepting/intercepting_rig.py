@@ -20,6 +20,9 @@ import msgspec
 from kube_gateway._native import Core, Hooks, LlmRequest
 
 PATIENCE = 5.0
+AT_ONCE = 0.25
+"""Seconds. It takes a millisecond or two; this leaves room for a machine that does something else for a moment."""
+
 ENDPOINTS = [
     ("POST", "/chat/completions"),
     ("POST", "/api/chat"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from intercepting_rig import Decision, Engine, Plan, Response, ok, post
+from intercepting_rig import AT_ONCE, Decision, Engine, Plan, Response, ok, post
 
 pytestmark = pytest.mark.root
-AT_ONCE = 0.05
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PLANS = {
     "passed": lambda: None,
