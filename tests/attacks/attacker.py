@@ -18,8 +18,8 @@ def main() -> None:
     answer = {"handshake": False, "received": "", "error": None}
     try:
         raw = socket.create_connection((order["to"], order.get("port", 18443)), timeout=10)
-        raw.settimeout(order.get("hold", 0.5))
         connection = wrapped(raw, order) if order.get("tls", True) else raw
+        connection.settimeout(order.get("hold", 0.5))
         answer["handshake"] = True
         for piece in order.get("send", []):
             connection.sendall(bytes.fromhex(piece))

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -95,8 +96,11 @@ def test_a_pod_with_itself(pods) -> None:
 
 
 def test_a_pod_that_has_ended(pods) -> None:
-    pods.client.run("short", ["sleep", "0.5"])
-    pods.exec("client", "sleep", "1")
+    pods.client.run("short", ["sleep", "2"])
+    deadline = time.monotonic() + 20
+    while not pods.pod("short").state.startswith("ended"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     done = _verify(pods, "client", "short")
     assert done.returncode == 1
     assert "error: pod short is not running: ended (exit 0)" in done.stderr

@@ -100,12 +100,13 @@ class Product:
         return condition(self.cluster.get("pod", pod, namespace))
 
     def events(self, pod: str, namespace: str) -> list[tuple[str, str]]:
-        """Reason and note of our events of a pod, oldest first."""
+        """Reason and note of our events of a pod, oldest first; those of earlier pods of its name are not among them."""
+        uid = self.cluster.get("pod", pod, namespace)["metadata"]["uid"]
         listed = self.cluster.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json")
         ours = [
             (event["eventTime"], event["reason"], event["note"])
             for event in json.loads(listed)["items"]
-            if event.get("reportingController") == f"{PREFIX}watcher" and event["regarding"]["name"] == pod
+            if event.get("reportingController") == f"{PREFIX}watcher" and event["regarding"].get("uid") == uid
         ]
         return [(reason, note) for _, reason, note in sorted(ours)]
 

@@ -72,6 +72,20 @@ def answered(cluster: Cluster, pod: str, namespace: str, *, more: int = 4, timeo
     return cluster.eventually(f"{more} more answers for {pod}", enough, timeout=timeout)
 
 
+def reconnects(cluster: Cluster, *pods: str, namespace: str) -> dict[str, int]:
+    """How often each pod's standing connection was made anew."""
+    return {pod: statistics(cluster, pod, namespace)["reconnects"] for pod in pods}
+
+
+def made_anew(cluster: Cluster, before: dict[str, int], *, namespace: str) -> None:
+    """Wait until the standing connection of each pod has been ended and made anew since there were as many `before`."""
+
+    def all_are() -> bool:
+        return all(now > before[pod] for pod, now in reconnects(cluster, *before, namespace=namespace).items())
+
+    cluster.eventually("the connections in clear are made anew", all_are)
+
+
 def trouble(counted: Statistics) -> dict[str, int]:
     """What must not change while nothing goes wrong. (At the start, a peer may not be there yet.)"""
     return {key: counted[key] for key in ("pid", "requests_failed")}

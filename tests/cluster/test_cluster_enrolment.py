@@ -36,21 +36,28 @@ def test_a_gateway_that_is_killed_has_a_successor_within_seconds(cluster, produc
     product.enrol(*PAIR, namespace=pair, netflush="true")
     talk.answered(cluster, "a", pair)
     (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "a", pair)))
-    with talk.undisturbed(cluster, *PAIR, namespace=pair):
-        before = talk.statistics(cluster, "a", pair)["requests_ok"]
-        os.kill(cluster.pod_pid("a", name, pair), signal.SIGKILL)
-        killed = time.monotonic()
-        cluster.eventually("an answer", lambda: talk.statistics(cluster, "a", pair)["requests_ok"] > before + 4)
-        measured(f"answers again (in clear or not) within {time.monotonic() - killed:.1f} s")
-        successor = cluster.eventually(
-            "a successor serves", lambda: set(serving(cluster.get("pod", "a", pair))) - {name}, timeout=30
-        )
-        cluster.wait(
-            "pod/a", f"jsonpath={{.status.conditions[?(@.type=='{CONDITION}')].reason}}=Encrypting", namespace=pair
-        )
-        measured(f"{successor} encrypts again after {time.monotonic() - killed:.1f} s")
-        # The figure is printed; the machine may be busy.
-        assert time.monotonic() - killed < 20
+    before = {pod: talk.statistics(cluster, pod, pair) for pod in PAIR}
+    os.kill(cluster.pod_pid("a", name, pair), signal.SIGKILL)
+    killed = time.monotonic()
+    answered = before["a"]["requests_ok"] + 4
+    cluster.eventually("an answer", lambda: talk.statistics(cluster, "a", pair)["requests_ok"] > answered)
+    measured(f"answers again (in clear or not) within {time.monotonic() - killed:.1f} s")
+    successor = cluster.eventually(
+        "a successor serves", lambda: set(serving(cluster.get("pod", "a", pair))) - {name}, timeout=30
+    )
+    cluster.wait(
+        "pod/a", f"jsonpath={{.status.conditions[?(@.type=='{CONDITION}')].reason}}=Encrypting", namespace=pair
+    )
+    took = time.monotonic() - killed
+    measured(f"{successor} encrypts again after {took:.1f} s")
+    # The figure is printed; the machine may be busy.
+    assert took < 20
+    for pod in PAIR:
+        now = talk.answered(cluster, pod, pair)
+        # What a killed gateway carried is reset: one request each way at most, and one that was not printed yet. Each that
+        # waits for the successor is given up by the application after 5 s.
+        assert now["requests_failed"] - before[pod]["requests_failed"] <= 2 + took // 5, now["last_error"]
+        assert now["pid"] == before[pod]["pid"]
     reasons = [reason for reason, _ in product.events("a", pair)]
     assert reasons.count("GatewayAdded") >= 2
 
@@ -118,10 +125,11 @@ def secret_names(cluster, namespace):
 def test_annotations_of_a_namespace_count_and_those_of_a_pod_count_more(cluster, product, namespace):
     cluster.kubectl("annotate", "namespace", namespace, f"{PREFIX}encrypt=true")
     try:
-        cluster.apply(talk.pod("inherits") + talk.pod("declines"), namespace)
-        product.annotate("declines", namespace, enabled="false")
+        declines = json.loads(talk.pod("declines").removesuffix("---\n"))
+        declines["metadata"]["annotations"] = {f"{PREFIX}enabled": "false"}
+        cluster.apply(talk.pod("inherits") + json.dumps(declines), namespace)
         cluster.wait("pod/inherits", CONDITION, namespace=namespace)
-        assert not serving(cluster.get("pod", "declines", namespace))
+        assert not gateways(cluster.get("pod", "declines", namespace))
     finally:
         cluster.kubectl("annotate", "namespace", namespace, f"{PREFIX}encrypt-")
     cluster.eventually("it has left", lambda: not serving(cluster.get("pod", "inherits", namespace)))
@@ -203,7 +211,7 @@ def test_a_job_with_an_enrolled_pod_completes(cluster, product, namespace):
         "name": "work",
         "image": IMAGE,
         "imagePullPolicy": "Never",
-        "command": ["python3", "-c", "import time; time.sleep(8)"],
+        "command": ["python3", "-c", "import time; time.sleep(30)"],
     }
     job = {
         "apiVersion": "batch/v1",
@@ -219,8 +227,8 @@ def test_a_job_with_an_enrolled_pod_completes(cluster, product, namespace):
     cluster.apply(json.dumps(job), namespace)
     listed = ("get", "pods", "-n", namespace, "-l", "job-name=work", "-o", "name")
     kind, name = cluster.eventually("its pod", lambda: cluster.kubectl(*listed).strip()).split("/")
-    cluster.wait(f"{kind}/{name}", CONDITION, namespace=namespace, timeout=20)
-    cluster.wait("job/work", "Complete", namespace=namespace, timeout=40)
+    cluster.wait(f"{kind}/{name}", CONDITION, namespace=namespace, timeout=28)
+    cluster.wait("job/work", "Complete", namespace=namespace, timeout=60)
     assert cluster.get(kind, name, namespace)["status"]["phase"] == "Succeeded"
     cluster.eventually("the gateway has ended", lambda: not serving(cluster.get(kind, name, namespace)))
 

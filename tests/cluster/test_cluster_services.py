@@ -51,6 +51,8 @@ def backend(name):
     pod = json.loads(talk.pod(name).removesuffix("---\n"))
     pod["metadata"]["labels"] = {"app": "shop"}
     pod["spec"]["containers"][0]["ports"] = [{"name": "http", "containerPort": 9080}]
+    # It ends at once when it is told to, with what it was about to answer; servers in earnest wait a while as well.
+    pod["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     return json.dumps(pod) + "\n---\n"
 
 

@@ -114,10 +114,15 @@ def test_an_ephemeral_container_shares_its_targets_processes_and_has_a_secret(cl
         "env": [{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "word", "key": "word"}}}],
     }
     cluster.add_ephemeral_container("web", container, namespace=pods)
-    log = cluster.eventually("the visitor's log", lambda: cluster.logs("web", "visitor", namespace=pods), timeout=20)
+
+    def what_it_sees():
+        log = cluster.logs("web", "visitor", namespace=pods)
+        return log if "httpd -f" in log else None
+
+    log = cluster.eventually("the visitor sees the server's process", what_it_sees, timeout=20)
     assert log.startswith("open sesame\n")
-    assert "httpd -f" in log
-    assert cluster.pod_pid("web", "visitor", pods) != cluster.pod_pid("web", "server", pods)
+    visitor = cluster.eventually("it runs", lambda: cluster.pod_pid("web", "visitor", pods))
+    assert visitor != cluster.pod_pid("web", "server", pods)
 
 
 # As a program in a pod calls the API: by the address it is given, with the authority that lies beside its token.

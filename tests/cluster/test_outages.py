@@ -28,25 +28,21 @@ def pair(cluster, product, namespace):
 def kill_watchers(cluster, product):
     """As a crash would; new pods take their places, as containers that crash often are started with growing pauses."""
     pods = product.watchers()
-    talk.kill(*(cluster.pod_pid(pod, namespace=NAMESPACE) for pod in pods))
+    # The last ones may not have started yet.
+    talk.kill(
+        *(cluster.eventually(f"{pod} runs", lambda pod=pod: cluster.pod_pid(pod, namespace=NAMESPACE)) for pod in pods)
+    )
     cluster.kubectl("delete", "pod", *pods, "-n", NAMESPACE, "--grace-period=0", "--force", "--wait=false")
 
 
-def reconnects(cluster, namespace):
-    """How often each pod's standing connection was made anew."""
-    return {pod: talk.statistics(cluster, pod, namespace)["reconnects"] for pod in PAIR}
-
-
-def made_anew(cluster, namespace, before):
-    """Wait until both pods' connections have been ended and made anew since there were as many `before`."""
-    cluster.eventually(
-        "the connections in clear are made anew",
-        lambda: all(now > before[pod] for pod, now in reconnects(cluster, namespace).items()),
-    )
+def without_watchers(cluster):
+    """Remove the watchers, and wait until none is left that could still act."""
+    cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
+    cluster.eventually("no watcher", lambda: not cluster.kubectl("get", "pods", "-n", NAMESPACE, "-o", "name").strip())
 
 
 def test_the_watchers_are_killed_between_every_two_steps(cluster, product, pair, tmp_path):
-    before = reconnects(cluster, pair)
+    before = talk.reconnects(cluster, *PAIR, namespace=pair)
     with talk.undisturbed(cluster, *PAIR, namespace=pair):
         steps = [
             ("left", {"encrypt": "true"}),
@@ -62,16 +58,20 @@ def test_the_watchers_are_killed_between_every_two_steps(cluster, product, pair,
             cluster.wait(f"pod/{pod}", CONDITION, namespace=pair)
         cluster.eventually("strict", lambda: "no others" in product.condition("left", pair)["message"])
         # The condition is about connections that begin; the old ones end once a watcher knows both gateways again.
-        made_anew(cluster, pair, before)
+        talk.made_anew(cluster, before, namespace=pair)
         with talk.captured(cluster, "left", pair, tmp_path / "wire.pcap") as evidence:
             talk.answered(cluster, "left", pair)
         assert not evidence[0].sightings
-        # The strict one first: it would rightly refuse a peer that has left.
-        for pod in PAIR:
-            kill_watchers(cluster, product)
-            product.annotate(pod, pair, enabled="false")
-            product.serving()
-            cluster.eventually(f"{pod} has left", lambda pod=pod: not serving(cluster.get("pod", pod, pair)))
+    programs = {pod: talk.statistics(cluster, pod, pair)["pid"] for pod in PAIR}
+    # The strict one first: it would rightly refuse a peer that has left. Without a watcher that could say that it has left,
+    # its peer waits for it for up to 8 s, and these applications give up after 5.
+    for pod in PAIR:
+        kill_watchers(cluster, product)
+        product.annotate(pod, pair, enabled="false")
+        product.serving()
+        cluster.eventually(f"{pod} has left", lambda pod=pod: not serving(cluster.get("pod", pod, pair)))
+    for pod in PAIR:
+        assert talk.answered(cluster, pod, pair, timeout=40)["pid"] == programs[pod]
 
 
 def test_the_other_watcher_takes_over(cluster, product, pair, measured):
@@ -81,11 +81,10 @@ def test_the_other_watcher_takes_over(cluster, product, pair, measured):
     # It does not come back by itself: the whole node of it has died, so to say.
     with talk.stopped(pid):
         began = time.monotonic()
+        # Its Lease is good for 12 seconds, looked at every 2; the machine may be busy.
         cluster.eventually("another leads", lambda: product.leader() not in ("", leader), timeout=40)
         took = time.monotonic() - began
         measured(f"another watcher leads after {took:.1f} s")
-        # Lease of 15 seconds, looked at every 2, and a busy machine.
-        assert took < 25
         product.annotate("left", pair, encrypt="strict")
         cluster.eventually("it acts", lambda: "no others" in product.condition("left", pair)["message"], timeout=40)
     talk.answered(cluster, "left", pair)
@@ -110,14 +109,13 @@ def test_the_api_server_is_away_for_half_a_minute(cluster, product, pair, tmp_pa
 
 
 def test_gateways_live_on_without_watchers(cluster, product, pair, tmp_path):
-    before = reconnects(cluster, pair)
+    before = talk.reconnects(cluster, *PAIR, namespace=pair)
     product.enrol(*PAIR, namespace=pair, netflush="true")
     # To end connections in clear is the watcher's to say.
-    made_anew(cluster, pair, before)
+    talk.made_anew(cluster, before, namespace=pair)
     talk.answered(cluster, "left", pair)
-    cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
     try:
-        cluster.eventually("no watcher", lambda: not product.watchers())
+        without_watchers(cluster)
         with talk.undisturbed(cluster, *PAIR, namespace=pair):
             with talk.captured(cluster, "left", pair, tmp_path / "wire.pcap") as evidence:
                 time.sleep(5)
@@ -151,9 +149,8 @@ def test_certificates_of_a_minute_are_renewed_under_traffic(cluster, product, pa
 def test_removed_annotations_are_seen_after_all(cluster, product, pair):
     """Deletes and changes that no watcher saw are found by comparing."""
     product.enrol(*PAIR, namespace=pair, netflush="true")
-    cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
     try:
-        cluster.eventually("no watcher", lambda: not product.watchers())
+        without_watchers(cluster)
         cluster.kubectl("annotate", "pod", "left", "-n", pair, f"{PREFIX}encrypt-")
         cluster.kubectl("delete", "pod", "right", "-n", pair, "--grace-period=1")
     finally:
@@ -169,9 +166,8 @@ def test_what_a_killed_strict_gateway_left_goes_with_the_annotation(cluster, pro
     """Its hooks refuse the pod's connections, and only a gateway in the pod can remove them."""
     product.enrol("left", namespace=pair, encrypt="strict")
     (name,) = cluster.eventually("it runs", lambda: serving(cluster.get("pod", "left", pair)))
-    cluster.kubectl("scale", "deployment/kube-gateway-watcher", "-n", NAMESPACE, "--replicas=0")
     try:
-        cluster.eventually("no watcher", lambda: not product.watchers())
+        without_watchers(cluster)
         talk.kill(cluster.pod_pid("left", name, pair))
         cluster.kubectl("annotate", "pod", "left", "-n", pair, f"{PREFIX}encrypt-")
         failed = talk.statistics(cluster, "left", pair)["requests_failed"]

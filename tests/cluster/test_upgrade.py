@@ -23,10 +23,12 @@ def pair(cluster, product, namespace):
     cluster.apply(text, namespace)
     for pod in PAIR:
         cluster.wait(f"pod/{pod}", "Ready", namespace=namespace)
+        talk.answered(cluster, pod, namespace)
+    before = talk.reconnects(cluster, *PAIR, namespace=namespace)
     product.enrol(*PAIR, namespace=namespace, netflush="true")
+    talk.made_anew(cluster, before, namespace=namespace)
     for pod in PAIR:
         talk.answered(cluster, pod, namespace)
-    time.sleep(2)
     yield namespace
     cluster.kubectl("delete", "pod,service", "--all", "-n", namespace, "--grace-period=1")
     product.install()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from kube_gateway.control import messages
@@ -49,21 +50,23 @@ def gateway(line):
 
 def test_one_that_never_connected():
     gateway = ConnectedGateway()
+    first = gateway.revision
     assert not gateway.is_connected
     assert gateway.state == "starting"
     assert not gateway.send(messages.Leave(grace=1.0))
     gateway.configure(SETTINGS, pod=POD)
     gateway.leave(1.0)
-    assert (gateway.applied, gateway.revision, gateway.told_to_leave) == (None, 0, False)
+    assert (gateway.applied, gateway.revision, gateway.told_to_leave) == (None, first, False)
 
 
 def test_settings_that_were_sent_count_as_applied(gateway, line):
+    first = gateway.revision
     gateway.configure(SETTINGS, pod=POD)
     gateway.configure(Settings(), pod=POD)
     assert gateway.applied == Settings()
-    assert [message.revision for message in line.said] == [1, 2]
+    assert [message.revision for message in line.said] == [first + 1, first + 2]
     assert line.said[0] == messages.Configure(
-        revision=1,
+        revision=first + 1,
         addresses=("10.0.0.2",),
         settings=SETTINGS,
         probe_sources=("192.0.2.1",),
@@ -72,6 +75,7 @@ def test_settings_that_were_sent_count_as_applied(gateway, line):
 
 
 def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
+    first = gateway.revision
     gateway.configure(SETTINGS, pod=POD)
     gateway.leave(1.0)
     gateway.disconnected(line)
@@ -81,7 +85,13 @@ def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
     assert gateway.applied is None
     assert not gateway.told_to_leave
     gateway.configure(SETTINGS, pod=POD)
-    assert gateway.revision == 2
+    assert gateway.revision == first + 2
+    # What it said on the earlier line may have come late.
+    gateway.reported(msgspec.structs.replace(report("ready"), settings_revision=first + 1))
+    assert not gateway.has_in_force(SETTINGS)
+    gateway.reported(msgspec.structs.replace(report("ready"), settings_revision=first + 2))
+    assert gateway.has_in_force(SETTINGS)
+    assert not gateway.has_in_force(Settings())
 
 
 def test_nothing_is_sent_on_a_line_that_is_closing(gateway, line):

@@ -170,9 +170,9 @@ async def test_a_second_introduction_changes_nothing(tmp_path):
 
 
 async def test_a_gateway_that_says_nothing_any_more_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr("kube_gateway.control.conversation.SILENT_AFTER", 0.2)
+    monkeypatch.setattr("kube_gateway.control.conversation.SILENT_AFTER", 0.8)
     async with Line(tmp_path) as line:
-        for _ in range(4):
+        for _ in range(12):
             assert await line.ask(QUERY) == NO
             await asyncio.sleep(0.1)
         await line.ended()

@@ -141,7 +141,7 @@ talk(socket.create_connection((ADDRESS, PORT)))"""
 
 def test_a_socket_bound_to_a_device_goes_direct_and_is_counted(pods):
     server, own = pods.pod("server").addresses[0], pods.pod("client").addresses[0]
-    before = pods.counter("client", "hook_device_bound")
+    before = pods.counter("client", "hook_device_bound", fresh=True)
     how = "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, 25, b'eth0'); s.connect((ADDRESS, PORT)); talk(s)"
     assert connect(pods, how, server, own)["echo"] == "hello"
     pods.wait_counter("client", "hook_device_bound", before + 1)

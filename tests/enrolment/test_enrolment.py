@@ -20,7 +20,8 @@ KNOCKER = """
 import json, select, socket, sys, time
 address, marker = sys.argv[1], sys.argv[2].encode()
 good, errors = 0, []
-while not select.select([sys.stdin], [], [], 0.01)[0]:
+print("begun", flush=True)
+while True:
     try:
         with socket.create_connection((address, PORT), timeout=10) as s:
             reader = s.makefile("rb"); reader.readline(); s.sendall(marker + b"\\n")
@@ -28,6 +29,7 @@ while not select.select([sys.stdin], [], [], 0.01)[0]:
             good += 1
     except OSError as error:
         errors.append(f"{time.time():.2f} {error!r}")
+    if select.select([sys.stdin], [], [], 0.01)[0]: break
 print(json.dumps({"good": good, "errors": errors}), flush=True)
 """.replace("PORT", str(PORT))
 
@@ -39,6 +41,7 @@ class Knocker:
         address = pods.address(target)
         line = [sys.executable, "-c", KNOCKER, address, marker]
         self._process = pods.start(source, *line, stdin=-1)
+        assert self._process.stdout.readline() == "begun\n", self._process.communicate()
 
     def __enter__(self):
         return self
@@ -52,6 +55,8 @@ class Knocker:
 def two_pods(instance):
     for name in ("left", "right"):
         instance.run(name, sys.executable, "-u", "-c", scripts.server(PORT))
+    for name in ("left", "right"):
+        instance.wait_log(name, "ready", container="app")
 
 
 ORDERS = {
@@ -241,7 +246,10 @@ print("whole")"""
             expires = short_lived.report("left").certificate_expires
             time.sleep(13)
             # New sessions are under new certificates.
-            assert short_lived.peer("left", right).certificate_expires > time.time()
+            deadline = time.monotonic() + 5
+            while short_lived.peer("left", right).certificate_expires < time.time():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
         assert old.communicate(timeout=30)[0] == "whole\n"
     finally:
         old.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -65,6 +66,8 @@ def test_closed_it_answers_nobody():
         port = listener.getsockname()[1]
         server = FiguresServer([os.dup(listener.fileno())], page=lambda: b"", content_type="text/plain")
         server.close()
-        time.sleep(0.8)
+        for thread in threading.enumerate():
+            if thread.name == "figures":
+                thread.join(5)
     with pytest.raises(ConnectionRefusedError):
         ask(port)

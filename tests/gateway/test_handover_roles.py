@@ -301,7 +301,11 @@ async def test_a_flood_is_bounded_told_once_and_does_not_keep_the_newer_one_out(
     assert caplog.text.count("wants a hand-over and is no gateway of it") == 1
 
 
-async def test_an_application_that_fills_the_queue_does_not_keep_the_newer_one_out(authority, names_of_this_test):
+async def test_an_application_that_fills_the_queue_does_not_keep_the_newer_one_out(
+    authority, names_of_this_test, monkeypatch
+):
+    monkeypatch.setattr(taking, "INTRODUCED_WITHIN", 4.0)
+    monkeypatch.setattr(taking, "_SEARCH_WITHIN", 10.0)
     async with Older(gateway(authority, generation=1)):
         (name,) = abstract_names(names_of_this_test)
         flood = await asyncio.create_subprocess_exec(sys.executable, "-c", FLOOD, name.hex())

@@ -100,9 +100,14 @@ async def test_it_goes_where_it_is_sent_once_and_then_back(authority):
     async with tls_watcher(watcher, greet("standby")) as standby, tls_watcher(watcher, greet("leader")) as leader:
         connection = connection_to(standby, identity_of(authority, "web"))
         assert await heard(connection) == "standby"
-        connection.try_next(Whereabouts(host="127.0.0.1", port=leader))
+        there = Whereabouts(host="127.0.0.1", port=leader)
+        assert connection.try_next(there)
+        assert await heard(connection) == "leader"
+        # Two that send it to each other are not asked in a hurry.
+        assert not connection.try_next(there)
         assert await heard(connection) == "leader"
         assert await heard(connection) == "standby"
+        assert connection.try_next(there)
 
 
 async def test_a_leader_that_is_gone_is_not_tried_for_ever(authority):
@@ -117,7 +122,7 @@ async def test_a_leader_that_is_gone_is_not_tried_for_ever(authority):
 async def test_a_leader_that_is_unknown_is_looked_for_in_the_first_place(authority):
     async with tls_watcher(identity_of(authority, "watcher"), greet("standby")) as standby:
         connection = connection_to(standby, identity_of(authority, "web"))
-        connection.try_next(None)
+        assert not connection.try_next(None)
         assert await heard(connection) == "standby"
 
 

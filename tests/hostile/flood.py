@@ -21,6 +21,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 
 from hostile.peer import context, frame, open_frame
 
@@ -141,6 +142,8 @@ def main() -> None:
     sys.stdin.read()
     flood.ending.set()
     keeper.join()
+    # What was begun last has been taken by then, or ended.
+    time.sleep(1)
     print(json.dumps({"made": made, "standing": sum(not ended(connection) for connection in flood.held)}), flush=True)
 
 

@@ -190,12 +190,12 @@ def test_the_largest_rules_cost_little(figures, rules):
     assert not policies.problems
     text = policies.text_for(POD)
     assert LARGEST_AUTHORIZATION * 0.8 < len(text) <= LARGEST_AUTHORIZATION
-    began = time.monotonic()
+    began = time.process_time()
     assert closed_ports(decode_authorization(text))
-    closing = time.monotonic() - began
-    began = time.monotonic()
+    closing = time.process_time() - began
+    began = time.process_time()
     # As long as an id may be, and each character of it may be where a pattern goes on.
     assert not decide_access(rules=text.encode(), peer=f"spiffe://{'a' * 2000}", port=10)[0][0]
-    deciding = time.monotonic() - began
+    deciding = time.process_time() - began
     assert max(closing, deciding) < 0.5
     figures(LARGEST, rules=len(rules), closing_ms=closing * 1000, reading_and_deciding_ms=deciding * 1000)

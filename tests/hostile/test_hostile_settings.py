@@ -65,10 +65,10 @@ def test_oversized_annotations_are_refused_in_a_sentence(figures):
     ]
     for key in _PARSERS:
         for text in texts:
-            began = time.monotonic()
+            began = time.process_time()
             with pytest.raises(InvalidAnnotation) as refused:
                 settings_from_annotations({f"{ANNOTATION_PREFIX}ai": "true", ANNOTATION_PREFIX + key: text})
-            assert time.monotonic() - began < 0.2
+            assert time.process_time() - began < 0.2
             assert len(refused.value.message) <= 500
     figures(ANNOTATIONS, oversized_ones=len(_PARSERS) * len(texts))
 

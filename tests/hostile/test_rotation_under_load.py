@@ -54,7 +54,8 @@ def test_roots_are_replaced_under_load_and_no_connection_breaks(short_lived, fig
             time.sleep(0.1)
         assert said.roots == (left,)
     renewals = sum(pods.log(name).count("valid for") for name in ("left", "right"))
-    assert renewals >= 4 * rotations
+    # Of each gateway the first, one of each new root, and one in each five seconds; those may be the same.
+    assert renewals >= 3 * rotations
     figures(
         "A root is replaced while pods talk, and no connection breaks",
         rotations=rotations,

@@ -136,7 +136,11 @@ def test_a_half_made_pod_does_not_block_its_name(instance):
 
 def test_an_ended_pod_stays_ended_after_a_restart(instance):
     instance.run("one", "sh", "-c", "sleep 1; exit 3")
-    time.sleep(1.5)
+    deadline = time.monotonic() + 10
+    # It is shown at once, and written down right after.
+    while instance.record("one").exit_code is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert instance.pod("one").state == "ended (exit 3)"
     restart_manager(instance)
     assert instance.pod("one").state == "ended (exit 3)"
@@ -159,7 +163,7 @@ def test_the_manager_answers_root_only_even_where_files_do_not_say_so(instance):
 
 def test_exec_in_an_ended_pod_says_so(instance, cli):
     instance.run("one", "sh", "-c", "sleep 1")
-    time.sleep(1.5)
+    time.sleep(3.0)
     done = cli("exec", "one", "--", "true")
     assert done.returncode == 1
     assert "ended" in done.stderr

@@ -94,7 +94,12 @@ def test_a_gateway_that_does_not_answer_is_waited_for_by_name_also_by_the_next_m
     go_on = stopped(instance, "right")
     try:
         instance.client.rotate("begin")
-        time.sleep(2.5)
+        deadline = time.monotonic() + 15
+        # The other one trusts both soon.
+        while [one.name for one in instance.client.rotate("status").status.waiting] != ["default/right"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1.5)
         waiting = instance.client.rotate("status").status
         assert waiting.rotation.stage == "introduce"
         assert [(one.name, one.why) for one in waiting.waiting] == [

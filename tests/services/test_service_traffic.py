@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from services.visits import ADDRESS, ADDRESS6, PORT, SERVICE_PORT, Shop
@@ -49,16 +47,16 @@ def test_backends_come_and_go_under_steady_traffic(shop):
     shop.service("one")
     assert shop.backends(shop.visit(3)) == {"one": 3}
     shop.service("one", "two")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert set(shop.backends(shop.visit(30))) == {"one", "two"}
     shop.service("two")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert shop.backends(shop.visit(5)) == {"two": 5}
     # A pod that ends is no backend any more, without a word about the Service.
     shop.pod("three", encrypt="true")
     shop.service("two", "three")
     shop.pods.client.delete("two")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert shop.backends(shop.visit(10)) == {"three": 10}
 
 
@@ -68,10 +66,10 @@ def test_a_service_that_is_made_later_is_known_by_those_that_asked_before(shop):
     (visit,) = shop.visit(timeout=2)
     assert visit.error
     shop.service("one")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert shop.backends(shop.visit(3)) == {"one": 3}
     shop.pods.client.delete_service("shop")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     (visit,) = shop.visit(timeout=2)
     assert visit.error
 
@@ -143,11 +141,11 @@ def test_a_client_stays_with_its_backend_where_the_service_wants_that(shop):
     assert count == 15
     others = {"one", "two", "three"} - {first}
     shop.service(*others, affinity=3600)
-    time.sleep(0.3)
+    shop.let_it_be_known()
     ((second, count),) = shop.backends(shop.visit(15)).items()
     assert (second in others, count) == (True, 15)
     shop.service("one", "two", "three", affinity=3600)
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert shop.backends(shop.visit(15)) == {second: 15}
 
 
@@ -174,7 +172,7 @@ def test_a_strict_client_takes_enrolled_backends_only(shop):
     assert PORT not in wire.ports()
     assert shop.pods.counter("client", "refused_outbound", fresh=True) == 1
     shop.service("clear", "enrolled")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     with shop.pods.capture("client") as wire:
         assert shop.backends(shop.visit(20)) == {"enrolled": 20}
     assert set(wire.ports()) == {18443}
@@ -208,7 +206,7 @@ def test_what_is_known_stays_in_use_while_the_watcher_is_away_and_is_asked_for_a
     for name in ("client", "one", "two"):
         shop.pods.client.wait_settled(name, timeout=20)
     shop.service("two")
-    time.sleep(0.3)
+    shop.let_it_be_known()
     assert shop.backends(shop.visit(5)) == {"two": 5}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -60,6 +61,10 @@ class Shop:
         self.pods.client.set_service(
             LocalService(name=name, address=address, port=SERVICE_PORT, to=to, affinity_seconds=affinity)
         )
+
+    def let_it_be_known(self):
+        """A change of a Service is told to gateways right after it was answered; nobody says when they have it."""
+        time.sleep(1.0)
 
     def visit(self, times=1, *, source="client", address=ADDRESS, port=SERVICE_PORT, marker="hello", timeout=20.0):
         """Connect so many times."""

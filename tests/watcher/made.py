@@ -116,7 +116,7 @@ def line(state="ready", *, applied=None, connected=True, silent_for=0.0):
         gateway.connected(Writer())
     gateway.since -= silent_for
     if state is not None:
-        gateway.reported(report(state))
+        gateway.reported(msgspec.structs.replace(report(state), settings_revision=gateway.revision))
     gateway.applied = applied
     return gateway
 

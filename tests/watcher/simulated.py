@@ -72,7 +72,7 @@ class Gateway:
 
     def __init__(self, world, key, uid, number, settings):
         self.world, self.key, self.uid, self.number = world, key, uid, number
-        self.settings = settings
+        self.settings, self.revision = settings, 0
         self.draining = False
         self.policy = None
         self.refuses = None
@@ -109,7 +109,12 @@ class Gateway:
 
     def _say(self, state):
         line = self._line()
-        said = msgspec.structs.replace(report(state), ai=self._ai(), snapshot=GatewaySnapshot(access=self._access()))
+        said = msgspec.structs.replace(
+            report(state),
+            settings_revision=self.revision,
+            ai=self._ai(),
+            snapshot=GatewaySnapshot(access=self._access()),
+        )
         if line is not None and line.reported(said):
             self.watcher.queue.add(self.key)
 
@@ -133,7 +138,7 @@ class Gateway:
 
     def _heard(self, message):
         if isinstance(message, messages.Configure):
-            self.settings = message.settings
+            self.settings, self.revision = message.settings, message.revision
             self._say("ready")
         elif isinstance(message, messages.UsePolicy):
             if self.world.gateways_refuse == message.text:

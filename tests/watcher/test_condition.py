@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_gateway.control.decide import decide
 from kube_gateway.control.observed import Observed, Obstacle
-from kube_gateway.model.settings import Settings
+from kube_gateway.model.pod import Pod
+from kube_gateway.model.ports import ANNOTATION_PREFIX
+from kube_gateway.model.settings import Settings, settings_from_annotations
 from kube_gateway.watcher import condition
 from kube_gateway.watcher.condition import SILENT_AFTER, Claim
 from kube_gateway.watcher.observation import Surroundings, observe
-from watcher.made import IMAGE, ended, line, pod_body, running, seen, waiting, with_condition, with_gateways
+from watcher.made import IMAGE, ended, line, pod_body, report, running, seen, waiting, with_condition, with_gateways
 
 ON = Settings(wanted=True, encryption="permissive")
+POD = Pod(name="web", uid="uid-1")
 REFUSED = Obstacle(reason="PodSecurity", message="the namespace shop enforces it", hint="label it")
 
 
@@ -75,17 +81,39 @@ def test_a_gateway_cannot_start():
     ],
 )
 def test_a_gateway_serves(encrypt, status, reason, message):
-    found = claim(with_gateways(pod_body(encrypt=encrypt), running()), {1: line()})
+    settings = settings_from_annotations({f"{ANNOTATION_PREFIX}encrypt": encrypt})
+    found = claim(with_gateways(pod_body(encrypt=encrypt), running()), {1: line(applied=settings)})
     assert found == Claim(status=status, reason=reason, message=message)
 
 
+def test_strict_is_claimed_once_it_is_in_force():
+    body = with_condition(with_gateways(pod_body(encrypt="strict"), running()), "True", "Encrypting", "others in clear")
+    gateway = line(applied=ON)
+    # Nothing new has been sent, then it is on its way, then there.
+    assert claim(body, {1: gateway}) is None
+    strict = settings_from_annotations({f"{ANNOTATION_PREFIX}encrypt": "strict"})
+    gateway.configure(strict, pod=POD)
+    assert claim(body, {1: gateway}) is None
+    assert gateway.reported(msgspec.structs.replace(report(), settings_revision=gateway.revision))
+    assert "no others" in claim(body, {1: gateway}).message
+
+
+def test_what_an_earlier_watcher_has_said_is_not_taken_for_in_force():
+    body = with_gateways(pod_body(**WANTED), running())
+    first, second = line(applied=ON), line(None)
+    time.sleep(0.002)
+    second.configure(ON, pod=POD)
+    second.reported(first.report)
+    assert claim(body, {1: second}) is None
+
+
 def test_the_one_that_serves_is_named():
-    both = {1: line(), 2: line()}
+    both = {1: line(applied=ON), 2: line(applied=ON)}
     assert "(gateway 2)" in claim(with_gateways(pod_body(**WANTED), running(), running()), both).message
-    assert "(gateway 1)" in claim(with_gateways(pod_body(**WANTED), running(), ended(1)), {1: line()}).message
+    assert "(gateway 1)" in claim(with_gateways(pod_body(**WANTED), running(), ended(1)), {1: line(applied=ON)}).message
     assert (
         "(gateway 1)"
-        in claim(with_gateways(pod_body(**WANTED), running(), waiting("ErrImagePull")), {1: line()}).message
+        in claim(with_gateways(pod_body(**WANTED), running(), waiting("ErrImagePull")), {1: line(applied=ON)}).message
     )
 
 

@@ -38,7 +38,7 @@ async def test_a_gateway_is_served(watcher, web_context):
         Settings(wanted=True, encryption="strict"), pod=Pod(name="web", uid="1", addresses=("127.0.0.1",))
     )
     assert await line.hear() == messages.Configure(
-        revision=1, addresses=("127.0.0.1",), settings=Settings(wanted=True, encryption="strict")
+        revision=gateway.revision, addresses=("127.0.0.1",), settings=Settings(wanted=True, encryption="strict")
     )
 
 

@@ -136,7 +136,7 @@ async def test_it_loses_the_lead_stands_by_and_leads_again(api, caplog):
     )
     await until(lambda: watcher._endpoint._cluster is None)
     assert watcher._endpoint._leader == f"tls:10.0.0.7:{watcher._configuration.port}"
-    assert "thief_10.0.0.7_aa leads now; standing by" in caplog.text
+    await until(lambda: "thief_10.0.0.7_aa leads now; standing by" in caplog.text)
     # The thief does not renew.
     await until(lambda: watcher._endpoint._cluster is not None)
     assert holder(api) == name

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use super::handshakes::Handshakes;
 use super::peers::{PeerReport, Peers, Standing};
 use super::places::Places;
 use super::pool::Pool;
+use super::question::{ANSWER_WITHIN, Question};
 use super::revocation::Revocations;
 use super::services::{Answer, Services};
 use super::sockets::reset_when_closed;
@@ -40,8 +41,6 @@ const MOST_SESSIONS: usize = 24_000;
 const MOST_SESSIONS_OF_ONE: usize = 16_000;
 const STAMP_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
-/// The watcher is asked about a peer only when it went silent; without an answer it counts as still enrolled.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Questions that wait to be passed on; beyond, they count as not answered.
 const MOST_QUERIES: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -97,7 +96,7 @@ pub struct Gateway {
     next_connection: AtomicU64,
     mode: AtomicU8,
     queries: mpsc::Sender<Query>,
-    answers: Mutex<HashMap<IpAddr, Vec<oneshot::Sender<bool>>>>,
+    answers: Mutex<HashMap<IpAddr, Question>>,
     accepting: Mutex<HashMap<Listener, Vec<JoinHandle<()>>>>,
 }
 
@@ -198,24 +197,20 @@ impl Gateway {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        let first = {
+        let asks = {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            let waiting = answers.entry(peer).or_default();
-            waiting.retain(|sender| !sender.is_closed());
-            waiting.push(sender);
-            waiting.len() == 1
+            answers.entry(peer).or_default().wait(sender, Instant::now())
         };
-        if first {
+        if asks {
             self.queries.try_send(Query::Peer(peer)).ok()?;
         }
         tokio::time::timeout(ANSWER_WITHIN, receiver).await.ok()?.ok()
     }
 
     pub fn answer(&self, peer: IpAddr, enrolled: bool) {
-        let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        for sender in waiting.into_iter().flatten() {
-            // Whoever asked may have given up.
-            let _ = sender.send(enrolled);
+        let question = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+        if let Some(question) = question {
+            question.answer(enrolled);
         }
     }
 
@@ -265,13 +260,10 @@ impl Gateway {
         self.plain_pool.clear();
     }
 
-    /// Application connections and accepted sessions that have not ended.
+    /// Application connections, also those that are still being set up, and accepted sessions that have not ended.
     pub fn active(&self) -> u64 {
-        let counters = &self.counters;
-        [&counters.streams_active, &counters.clear_active, &counters.own_active, &counters.sessions_active]
-            .into_iter()
-            .map(|counter| counter.load(Ordering::Relaxed))
-            .sum()
+        let connections = MOST_STREAMS - self.streams.available_permits();
+        connections as u64 + self.counters.sessions_active.load(Ordering::Relaxed)
     }
 
     /// `GatewaySnapshot` as JSON.

@@ -15,6 +15,7 @@ pub mod outbound;
 pub mod peers;
 pub mod places;
 pub mod pool;
+pub mod question;
 pub mod relay;
 pub mod revocation;
 pub mod services;

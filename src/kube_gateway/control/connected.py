@@ -22,15 +22,15 @@ _STATES: dict[str, GatewayState] = {"starting": "starting", "ready": "ready", "d
 class ConnectedGateway:
     """A gateway of one generation, connected or not.
 
-    `applied` are the settings last sent on this line, `revision` counts them; `policy` is the policy last sent on it,
-    `authorization` the rules of who may reach the pod.
-    `budgets` are what it has reported last. `told_to_leave`: it was, or it said so. `since` is the monotonic time at which
-    it connected or was lost. `version` is what it said it is, empty before that.
+    `applied` are the settings last sent on this line, `revision` counts them, from a number that no other watcher has come
+    to before; `policy` is the policy last sent on it, `authorization` the rules of who may reach the pod. `budgets` are
+    what it has reported last. `told_to_leave`: it was, or it said so. `since` is the monotonic time at which it connected
+    or was lost. `version` is what it said it is, empty before that.
     """
 
     def __init__(self) -> None:
         self.applied: Settings | None = None
-        self.revision = 0
+        self.revision = time.time_ns() // 1_000_000
         self.policy: PolicyText | None = None
         self.authorization: str | None = None
         self.budgets: tuple[BudgetCount, ...] = ()
@@ -89,6 +89,10 @@ class ConnectedGateway:
         message = messages.configure(settings, pod=pod, revision=self.revision + 1, authorize=authorize)
         if self.send(message):
             self.revision, self.applied = message.revision, settings
+
+    def has_in_force(self, settings: Settings) -> bool:
+        """Whether it was told these settings last, and has said that it acts on them."""
+        return self.applied == settings and self.report is not None and self.report.settings_revision == self.revision
 
     def use_policy(self, policy: PolicyText, *, budgets: tuple[BudgetCount, ...]) -> None:
         """Send the policy for LLM calls, with what the pod's gateways have counted so far."""
@@ -155,7 +159,7 @@ class ConnectedGateway:
         self.told_to_leave = self.send(messages.Leave(grace=grace))
 
     def reported(self, report: messages.Report) -> bool:
-        """Take a report; true when the state, the identity or the policy in force changed."""
+        """Take a report; true when the state, the settings, the identity or the policy in force changed."""
         changed = self.report is None or _what_counts(self.report) != _what_counts(report)
         self.report = report
         line, serial = self._certified
@@ -173,6 +177,7 @@ def _what_counts(report: messages.Report) -> tuple[str, ...]:
     ai, access, said = report.ai, report.snapshot.access, report.identity
     return (
         report.state,
+        str(report.settings_revision),
         *((said.serial, str(said.trust_generation)) if said is not None else ()),
         access.rules if access is not None else "",
         *((ai.policy, ai.model, ai.refused, ai.problem) if ai is not None else ()),

@@ -13,8 +13,9 @@ from kube_gateway.errors import EnvironmentProblem
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, RESERVED_PORTS, TLS_TUNNEL_PORT
 
 _BACKLOG = 4096
-_KNOWN_AFTER = 0.3
-"""Seconds; a peer that was refused remembers that for 0.25 and speaks in clear meanwhile (native/src/flow/peers.rs)."""
+_KNOWN_AFTER = 0.75
+"""Seconds; a peer that was refused remembers that for 0.25 from when it hears of it, and what it says in clear by then has
+to arrive as well (native/src/flow/peers.rs)."""
 
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _TUNNEL_PORT = {"tls": TLS_TUNNEL_PORT, "plain": PLAIN_TUNNEL_PORT}

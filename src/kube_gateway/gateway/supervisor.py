@@ -93,6 +93,7 @@ class Supervisor:
             on_connect=self._watcher_is_there,
             on_disconnect=lambda: self._worker.send(messages.SetWatcher(is_there=False)),
             on_message=self._from_watcher,
+            longest_pause=1.0 if environment.control.path else 5.0,
         )
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
@@ -164,8 +165,8 @@ class Supervisor:
                 case control.Leave():
                     self._begin_drain(message.grace, "leaving")
                 case control.Elsewhere():
-                    self._connection.try_next(parse_whereabouts(message.control) if message.control else None)
-                    self._link.reconnect()
+                    leader = parse_whereabouts(message.control) if message.control else None
+                    self._link.reconnect(soon=self._connection.try_next(leader))
         except (KubeGatewayError, _native.NativeError) as error:
             self._fail(error)
 
@@ -303,9 +304,10 @@ class Supervisor:
         if self._settings is None or self._listeners is None:
             raise RuntimeError("a worker was started before its settings were known")
         worker.send(*start_message(self._settings.addresses, self._hooks.native.shared_maps()))
-        self._identity.brief(self._certificate.current)
         self._send_mode()
         worker.send(messages.RememberEnrolled(addresses=self._enrolled))
+        # It reports as soon as it has an identity, and what it does not know by then would be forgotten here as well.
+        self._identity.brief(self._certificate.current)
         worker.send(messages.SetWatcher(is_there=self._link.connected))
         self._access.brief()
         self._calls.brief()

@@ -22,13 +22,20 @@ class WatcherConnection:
         self._watcher = watcher
         self._identity = identity
         self._leader: Whereabouts | None = None
+        self._sent_on = False
 
-    def try_next(self, leader: Whereabouts | None) -> None:
-        """Connect to `leader` next time, and to where the watcher was first looked for after that."""
+    def try_next(self, leader: Whereabouts | None) -> bool:
+        """Connect to `leader` next time, and to where the watcher was first looked for after that.
+
+        Returns whether that may be at once: not where that leader sends us on as well, or two watchers that both stand by
+        would be asked in a hurry.
+        """
         self._leader = leader
+        return leader is not None and not self._sent_on
 
     async def connect(self) -> Streams:
         """Make a connection. Raises `OSError`, or `IdentityError` when it is not the watcher that answers."""
+        self._sent_on = self._leader is not None
         place, self._leader = self._leader or self._control, None
         async with asyncio.timeout(_CONNECT_WITHIN):
             if place.path:

@@ -17,7 +17,6 @@ from kube_gateway.errors import KubeGatewayError
 _log = logging.getLogger("supervisor")
 
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
 _MOST_UNSENT = 16 * 1024 * 1024
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -26,7 +25,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class WatcherLink:
     """`connect` makes a connection, `hello` its first message; `on_message` gets everything the watcher says.
 
-    `connect` raises `OSError` (TLS errors are such) or `KubeGatewayError` when it cannot.
+    `connect` raises `OSError` (TLS errors are such) or `KubeGatewayError` when it cannot; it is tried again after pauses
+    that grow to `longest_pause` seconds.
     """
 
     def __init__(
@@ -37,14 +37,17 @@ class WatcherLink:
         on_connect: Callable[[], None],
         on_disconnect: Callable[[], None],
         on_message: Callable[[messages.FromWatcher], None],
+        longest_pause: float,
     ) -> None:
         self._connect = connect
         self._hello = hello
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
+        self._longest_pause = longest_pause
         self._writer: asyncio.StreamWriter | None = None
         self._told = ""
+        self._soon = False
 
     @property
     def connected(self) -> bool:
@@ -62,8 +65,9 @@ class WatcherLink:
         self._writer.write(messages.encode(message))
         return True
 
-    def reconnect(self) -> None:
-        """End this connection; the next one is made at once."""
+    def reconnect(self, *, soon: bool) -> None:
+        """End this connection. With `soon` the next one is made without the pause that has grown."""
+        self._soon = soon
         if self._writer is not None:
             self._writer.close()
 
@@ -76,7 +80,7 @@ class WatcherLink:
             except (OSError, KubeGatewayError) as error:
                 self._tell_once(f"the watcher is away ({_why(error)}), trying again")
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest_pause)
                 continue
             try:
                 self._writer = writer
@@ -89,8 +93,9 @@ class WatcherLink:
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            soon, self._soon = self._soon, False
+            await asyncio.sleep(_FIRST_PAUSE if soon else pause)
+            pause = min(2 * pause, self._longest_pause)
 
     async def _listen(self, reader: asyncio.StreamReader, pause: float) -> float:
         """Hand on messages until the connection ends; returns the pause before the next try."""

@@ -37,6 +37,7 @@ class Gateway(ConnectedGateway):
         self._process: asyncio.subprocess.Process | None = None
         self._ready_since: float | None = None
         self._ended = not self._has_processes(())
+        self._starting = False
         self.generation = record.generation
         self.failures = 0
         self.last_failure = 0.0
@@ -71,16 +72,20 @@ class Gateway(ConnectedGateway):
             "KUBE_GATEWAY_CGROUP": str(self._pod_cgroup),
             "KUBE_GATEWAY_CONTROL": f"unix:{instance.control_socket}",
         }
-        with instance.log_of(record.name, "kube-gateway").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *in_pod(instance, record.name, COMMAND, role=cgroup.name),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
+        self._starting = True
+        try:
+            with instance.log_of(record.name, "kube-gateway").open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *in_pod(instance, record.name, COMMAND, role=cgroup.name),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd="/",
+                    start_new_session=True,
+                )
+        finally:
+            self._starting = False
         process = self._process
 
         async def wait() -> None:
@@ -94,7 +99,7 @@ class Gateway(ConnectedGateway):
 
         `others` are the cgroups of other gateways of the pod.
         """
-        if self._process is None and not self._ended and not self._has_processes(others):
+        if self._process is None and not self._starting and not self._ended and not self._has_processes(others):
             self._end(0 if self.told_to_leave else 1)
 
     def _has_processes(self, others: Collection[Path | None]) -> bool:

@@ -7,6 +7,7 @@ its time, size and place on the disk, and read when one of these is another.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from kube_gateway.control.observed import PolicyFound
@@ -18,6 +19,9 @@ from kube_gateway.model.settings import Settings
 
 LOOK_EVERY = 0.2
 """Seconds."""
+
+_WRITTEN_WITHIN = 2.0
+"""Seconds; as long as a file may be empty that held a policy, before it counts as one without rules."""
 
 _Mark = tuple[int, int, int]
 
@@ -40,6 +44,8 @@ class PolicyFiles:
         path = self.path(pod, settings)
         mark = _mark(path)
         known = self._read.get(path)
+        if known is not None and _is_being_written(mark):
+            return known[1]
         if known is None or known[0] != mark:
             self._news |= known is not None
             known = self._read[path] = (mark, _find(path))
@@ -53,6 +59,7 @@ class PolicyFiles:
     def write(self, pod: str, settings: Settings, text: str | None) -> None:
         """Put a policy there, whole or not at all; None removes what is there. Raises `OSError`."""
         path = self.path(pod, settings)
+        self._news |= self._read.pop(path, None) is not None
         if text is None:
             path.unlink(missing_ok=True)
             return
@@ -74,6 +81,11 @@ def _mark(path: Path) -> _Mark | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _is_being_written(mark: _Mark | None) -> bool:
+    """Whoever writes a file anew in place has it empty first. For that long the last policy holds, not none at all."""
+    return mark is not None and mark[1] == 0 and 0 <= time.time() - mark[0] / 1e9 < _WRITTEN_WITHIN
 
 
 def _find(path: Path) -> PolicyFound:

@@ -94,7 +94,9 @@ def _of_gateway(
     alive = {generation.number for generation in history if generation.terminated is None}
     ready = {number for number, line in connected.items() if line.is_connected and line.state == "ready"}
     if alive & ready:
-        return _serving(settings, max(alive & ready))
+        serving = max(alive & ready)
+        # What it was told last may be on its way still.
+        return _serving(settings, serving) if connected[serving].has_in_force(settings) else None
     newest = history[-1] if history else None
     if newest is not None and newest.state.running is not None:
         silence = connected[newest.number].silence if newest.number in connected else known_for

@@ -150,7 +150,7 @@ def test_a_client_that_leaves_ends_the_call(governed, masking, upstream, library
     left = time.monotonic() - began
     [seen] = upstream.wait_seen(1)
     assert seen.end == "client gone"
-    assert seen.seconds < left + 0.05
+    assert seen.seconds < left + 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

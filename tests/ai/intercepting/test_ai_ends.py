@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from intercepting_rig import AT_ONCE, Decision, Engine, Plan, Response, ok, post
+from intercepting_rig import AT_ONCE, PATIENCE, Decision, Engine, Plan, Response, ok, post
 
 pytestmark = pytest.mark.root
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -81,7 +81,7 @@ def test_a_client_that_only_ends_its_side_gets_its_answer(rig):
 
 def test_a_client_that_goes_while_its_call_is_decided_is_told_of(rig):
     def decide(_):
-        time.sleep(0.2)
+        time.sleep(4 * AT_ONCE)
         return Decision()
 
     engine = Engine(decide)
@@ -92,7 +92,10 @@ def test_a_client_that_goes_while_its_call_is_decided_is_told_of(rig):
     client.reset()
     assert server.how_it_ends() == "reset"
     assert time.perf_counter() - began < AT_ONCE
-    time.sleep(0.2)
+    deadline = time.monotonic() + PATIENCE
+    while not engine.decisions:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert engine.decisions[0].facts()["client_gone"]
 
 

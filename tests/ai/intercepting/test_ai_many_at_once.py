@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from intercepting_rig import Decision, Engine, Peer, Plan, Response, Rig, chunked, ok, post
+from intercepting_rig import PATIENCE, Decision, Engine, Peer, Plan, Response, Rig, chunked, ok, post
 
 pytestmark = pytest.mark.root
 MEGABYTE = 1 << 20
@@ -43,9 +43,10 @@ def test_each_client_gets_its_own_answers(rig: Rig):
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         list(pool.map(ask, clients))
     assert len(engine.decisions) == 500
+    for decision in engine.decisions:
+        assert decision.endings.get(timeout=PATIENCE)[1]["status"] == 200
     time.sleep(0.2)
     for decision in engine.decisions:
-        assert decision.endings.get_nowait()[1]["status"] == 200
         assert decision.endings.empty()
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from intercepting_rig import AT_ONCE, Decision, Engine, Peer, Reply, Rig, ok, post
+from intercepting_rig import AT_ONCE, PATIENCE, Decision, Engine, Peer, Reply, Rig, ok, post
 
 pytestmark = pytest.mark.root
 # The second gateway's address: nobody else listens for tunnels there.
@@ -115,7 +115,11 @@ def test_sessions_are_used_again_after_calls(gateways):
             server.rest()
             server.close()
             client.rest()
-        time.sleep(0.05)
+        # The session is given back before its stream counts as ended.
+        deadline = time.monotonic() + PATIENCE
+        while near.counters()["streams_active"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
     after = near.counters()
     assert after["sessions_dialled"] - before["sessions_dialled"] <= 1
     assert after["sessions_reused"] - before["sessions_reused"] >= 4

@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from kube_gateway.model.ai_report import policy_name
+
 HERE = Path(__file__).parent
 PORT = 11434
 RULES = "version: 1\nrules:\n"
@@ -94,11 +96,10 @@ class Scene:
 
     def edit(self, text):
         """As a person does, with an editor; waits until that is in force, and returns how long it took."""
-        before = self.ai().revision
         self.policy.parent.mkdir(exist_ok=True)
         self.policy.write_text(text)
         began = time.monotonic()
-        while self.ai().revision == before:
+        while (ai := self.ai()) is None or ai.policy != policy_name(text):
             assert time.monotonic() - began < 10, f"not in force:\n{self.pods.log('client')}"
             time.sleep(0.02)
         return time.monotonic() - began

@@ -145,6 +145,7 @@ def test_a_gateway_for_calls_alone_tries_no_tunnel_and_accepts_none(instance):
     assert wire.seen(b"hello")
     assert set(wire.ports()) == {PORT}
     assert "is not enrolled" not in pods.log("client")
+    pods.wait_counter("client", "clear_outbound", 1)
     assert pods.counter("client", "clear_outbound", fresh=True) == 1
 
 

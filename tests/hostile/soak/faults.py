@@ -94,12 +94,13 @@ def full_disk(directory: Path):
 
 @contextlib.contextmanager
 def out_of_descriptors(pid: int, *, left: int = 0):
-    """A process may open `left` more descriptors, and no others."""
+    """A process may open `left` more descriptors, and no others; if none, none in place of what it closes either."""
     before = _limit(pid)
     taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     # A descriptor is the lowest number that is free.
     free = (number for number in itertools.count() if number not in taken)
-    _set_limit(pid, next(itertools.islice(free, left, None)))
+    # Not 0: poll(2) wants room for what it is given.
+    _set_limit(pid, next(itertools.islice(free, left, None)) if left else 3)
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ import pytest
 
 from hostile.length import amount
 from hostile.soak import faults, promises
-from hostile.soak.accounting import Interval
 from hostile.soak.driver import NAMES, Load, long_form
 from hostile.soak.judging import kept
 
@@ -90,7 +89,7 @@ def test_a_watcher_that_is_killed_and_started_again_breaks_nothing(talk, figures
 def test_a_gateway_of_a_permissive_pod_that_is_killed_leaves_it_in_clear_and_able_to_connect(talk, figures):
     with Load(talk) as load:
         outages = _kill_gateways(talk, load, rounds=amount(full=FEW, short=1))
-    killed = [(began, began + MOMENT) for began, _ in outages]
+    killed = [(began, over) for began, over, _ in outages]
     kept(load.seen, promises.GATEWAY_KILLED, figures, faults=killed, killed=len(killed), outage_ms=_longest(outages))
 
 
@@ -99,23 +98,31 @@ def test_a_gateway_of_a_strict_pod_that_is_killed_lets_nothing_out_in_clear(talk
         outages = _kill_gateways(talk, load, rounds=amount(full=FEW, short=1))
     assert any(connection.refused for connection in load.seen.account.connections)
     numbers = {"killed": len(outages), "outage_ms": _longest(outages)}
-    kept(load.seen, promises.GATEWAY_KILLED_STRICT, figures, faults=outages, **numbers)
+    kept(
+        load.seen,
+        promises.GATEWAY_KILLED_STRICT,
+        figures,
+        faults=[(began, ended) for began, _, ended in outages],
+        **numbers,
+    )
 
 
-def _kill_gateways(talk, load, *, rounds) -> list[Interval]:
-    """Kill the gateway of `left` again and again; returns from when until when there was none that is ready."""
+def _kill_gateways(talk, load, *, rounds) -> list[tuple[float, float, float]]:
+    """Kill the gateway of `left` again and again; returns when, when every connection that it carried is gone, and when
+    the next one is ready."""
     outages = []
     for _ in range(rounds):
         generation = talk.pods.pod("left").generation
         began = time.monotonic()
         talk.kill("left")
+        over = time.monotonic() + MOMENT
         while talk.pods.client.wait_settled("left", timeout=20).generation == generation:
             assert time.monotonic() - began < NEXT_WITHIN, talk.pods.log("left")
             time.sleep(0.01)
-        outages.append((began, time.monotonic()))
+        outages.append((began, over, time.monotonic()))
         load.run_for(2.0)
     return outages
 
 
 def _longest(outages) -> int:
-    return round(max(ended - began for began, ended in outages) * 1e3)
+    return round(max(ended - began for began, _, ended in outages) * 1e3)

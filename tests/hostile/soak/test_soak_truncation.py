@@ -21,7 +21,7 @@ def wait(s):
     except ConnectionResetError: sys.stdout.write("reset\\n")
 """
 _SERVER = f"""{_HOW_IT_ENDS}
-def serve(s, _): s.sendall(b"half of it"); assert s.recv(100) == b"a question"; wait(s)
+def serve(s, _): s.sendall(b"half of it"); assert s.recv(100) == b"a question"; s.sendall(b"heard"); wait(s)
 listener = socket.create_server(("", {PORT}))
 print("ready", flush=True)
 while True:
@@ -30,6 +30,7 @@ while True:
 _CLIENT = f"""{_HOW_IT_ENDS}
 connections = [socket.create_connection((TO, {PORT}), timeout=20) for _ in range({CONNECTIONS})]
 for s in connections: assert s.recv(100) == b"half of it"; s.sendall(b"a question")
+for s in connections: assert s.recv(100) == b"heard"
 print("standing", flush=True)
 for s in connections: wait(s)
 """
@@ -48,7 +49,6 @@ def test_what_a_killed_worker_carried_is_reset_on_both_sides(instance, figures, 
     text = _CLIENT.replace("TO", repr(instance.address("right")))
     client = instance.start("left", sys.executable, "-u", "-c", text)
     assert client.stdout.readline() == "standing\n", client.communicate()
-    time.sleep(0.3)
     instance.kill_gateway(killed, "worker")
     ends = client.communicate(timeout=20)[0].split()
     served = _served(instance)
