@@ -54,10 +54,16 @@ static __always_inline bool somebody_home(struct bpf_sock_addr *ctx, const struc
 	struct bpf_sock *listener;
 	bool ours = false;
 	__u64 zero = 0;
+	__u64 seen, now;
 	__u64 *stamp;
 
 	stamp = bpf_map_lookup_elem(&kgw_stamp, &zero);
-	if (!stamp || bpf_ktime_get_ns() - *stamp > config->stale_after)
+	if (!stamp)
+		return false;
+	// Read before the clock is, and perhaps ahead of it all the same, as it is written at any time.
+	seen = *(volatile __u64 *)stamp;
+	now = bpf_ktime_get_ns();
+	if (now > seen && now - seen > config->stale_after)
 		return false;
 	listener = bpf_sk_lookup_tcp(ctx, (struct bpf_sock_tuple *)words,
 				     ipv4 ? sizeof(tuple->ipv4) : sizeof(tuple->ipv6), BPF_F_CURRENT_NETNS, 0);

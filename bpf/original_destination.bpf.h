@@ -13,6 +13,16 @@
 #define SO_ORIGINAL_DST 80
 #define KGW_PRESENT	0x6b6777
 #define KGW_MAGIC	0x18443018
+#define PAGE		4096
+
+// Older kernels answer EFAULT where the answer may be longer than a page, unless they are told to leave it as it is
+// (Documentation/bpf/prog_cgroup_sockopt.rst, "Large optval").
+static __always_inline int not_ours(struct bpf_sockopt *ctx)
+{
+	if (ctx->optlen > PAGE)
+		*(volatile __s32 *)&ctx->optlen = 0;
+	return 1;
+}
 
 SEC("cgroup/getsockopt")
 int kgw_getsockopt(struct bpf_sockopt *ctx)
@@ -30,7 +40,7 @@ int kgw_getsockopt(struct bpf_sockopt *ctx)
 		return 1;
 	}
 	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
-		return 1;
+		return not_ours(ctx);
 	if (!sk)
 		return 1;
 	endpoint = bpf_sk_storage_get(&kgw_destination, sk, 0, 0);

@@ -1,7 +1,8 @@
 """A hostile peer: speaks TLS and frames to a gateway's port as told on stdin, and prints what came back, as JSON.
 
 Run inside a pod's network as `python attacker.py`; stdin is JSON with `to` (address), `chain` and `key` (PEM, or null),
-`send` (a list of hexadecimal strings), `alpn`, `tls` (false: no TLS at all), `hold` (seconds to wait for answers).
+`send` (a list of hexadecimal strings), `alpn`, `tls` (false: no TLS at all), `hold` (seconds to wait for answers), `waits`
+(say `accepted` after the handshake, and go on with the next line of stdin).
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import tempfile
 
 
 def main() -> None:
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.readline())
     answer = {"handshake": False, "received": "", "error": None}
     try:
         raw = socket.create_connection((order["to"], order.get("port", 18443)), timeout=10)
         connection = wrapped(raw, order) if order.get("tls", True) else raw
         connection.settimeout(order.get("hold", 0.5))
         answer["handshake"] = True
+        if order.get("waits"):
+            print("accepted", flush=True)
+            sys.stdin.readline()
         for piece in order.get("send", []):
             connection.sendall(bytes.fromhex(piece))
         answer["received"] = receive(connection, answer).hex()

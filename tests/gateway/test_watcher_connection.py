@@ -145,6 +145,7 @@ async def test_a_watcher_that_hangs_is_left_at_once(authority, monkeypatch):
             on_connect=lambda: None,
             on_disconnect=lambda: None,
             on_message=lambda _: None,
+            longest_pause=5.0,
         )
         running = asyncio.create_task(link.run())
         (first, one), (second, other) = [await asyncio.to_thread(came.get, timeout=20) for _ in range(2)]

@@ -26,6 +26,7 @@ def link(path, heard) -> WatcherLink:
         on_connect=lambda: None,
         on_disconnect=lambda: None,
         on_message=heard,
+        longest_pause=5.0,
     )
 
 

@@ -86,6 +86,30 @@ def test_a_revoked_pod_loses_what_stands_within_seconds_and_gets_nothing_new(pod
     )
 
 
+@pytest.mark.parametrize("by", ["death of the worker", "hand-over"])
+def test_a_peer_that_was_refused_is_not_spoken_to_in_clear_by_the_next_worker_or_gateway(pods, by):
+    assert connects(pods, "victim", "stolen") == "open"
+    pods.client.revoke("stolen")
+    deadline = time.monotonic() + 10
+    while connects(pods, "victim", "stolen") != "reset":
+        assert time.monotonic() < deadline
+    pods.wait_peer("victim", pods.address("stolen"), "refused")
+    time.sleep(1.5)
+    if by == "hand-over":
+        pods.upgrade("victim")
+    else:
+        worker = pods.gateway_processes("victim")["worker"]
+        pods.kill_gateway("victim", "worker")
+        assert connects(pods, "victim", "bystander") == "open"
+        assert pods.gateway_processes("victim")["worker"] != worker
+    pods.stop_manager()
+    pods.kill_gateway("stolen")
+    with pods.capture("victim") as wire:
+        assert connects(pods, "victim", "stolen") == "reset"
+    assert PORT not in wire.ports()
+    pods.continue_manager()
+
+
 def test_a_revoked_pod_is_certified_no_more_and_stays_revoked_for_the_next_manager_and_worker(pods):
     pods.client.revoke("stolen")
     pods.kill_manager()

@@ -159,6 +159,8 @@ class Api(httpx2.AsyncBaseTransport):
             raise httpx2.ReadTimeout("")
         if isinstance(fault, int):
             code, answer = status(fault, "Fault", "it does not work just now")
+        elif request.method == "GET" and match["kind"] in self.forbidden:
+            code, answer = status(403, "Forbidden", f"{match['kind']} is forbidden")
         else:
             code, answer = self._do(request.method, match, body)
         if request.method != "GET":

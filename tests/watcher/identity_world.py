@@ -66,10 +66,13 @@ class World:
         self.gateways = []
         self.watcher, self._task = None, None
 
-    async def start_watcher(self):
+    def begin_watcher(self):
         # As from a mounted file that has not been renewed.
         self.watcher = Watcher(self.api.client(), self.configuration, signer=Signer(Roots(current=self.authority)))
         self._task = asyncio.create_task(self.watcher.run())
+
+    async def start_watcher(self):
+        self.begin_watcher()
         await until(lambda: self.watcher._endpoint._cluster is not None or self._task.done())
         assert not self._task.done(), self._task
 
@@ -136,6 +139,7 @@ class Gateway:
             on_connect=self._connected,
             on_disconnect=lambda: None,
             on_message=self._heard,
+            longest_pause=5.0,
         )
         self.use.use(identity)
         self._tasks = [

@@ -107,6 +107,16 @@ async def test_who_may_not_read_policies_leaves_gateways_the_rules_that_they_hav
     assert "the role needs the rule" in caplog.text
 
 
+async def test_nobody_gets_into_a_pod_that_starts_while_policies_may_not_be_read(world):
+    put(world)
+    world.api.forbidden.add("gatewaypolicies")
+    pod(world)
+    watch(world)
+    await rest(world)
+    assert told_at_the_start(world)
+    assert gateway(world).authorization is None
+
+
 async def test_a_policy_that_is_not_right_denies_where_none_was_right_before(world):
     put(world, {**SPEC, "rules": [{"from": [{"serviceAccount": "web"}], "ports": ["90-80"]}]})
     pod(world)

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from kube_gateway import _native
 from kube_gateway.control import messages
 from kube_gateway.control.tls import client_context, names_of_peer, spiffe_id_of_peer
+from kube_gateway.gateway import wall_clock
 from kube_gateway.model.pod import Pod
 from kube_gateway.model.service import Backend, ServiceBackends
 from kube_gateway.model.settings import Settings
@@ -51,6 +52,28 @@ async def test_a_certificate_is_renewed_for_the_pod_as_it_is_now(watcher, web_co
     renewed = client_context(chain=answer.chain, key=key, trust_bundle=answer.trust_bundle)
     again = await watcher.connect(renewed)
     assert await again.ask(hello(), QUERY) == YES
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+async def test_a_pod_that_has_ended_is_certified_no_more(watcher, web_context, phase):
+    """Its object stays for as long as nobody deletes it, and its address may be another pod's."""
+    line = await watcher.connect(web_context)
+    _, request = _native.create_key_and_request()
+    assert isinstance(await line.ask(hello(), messages.CertificateRequest(number=1, csr=request)), messages.Certificate)
+    watcher.api.change("pods", "shop/web", lambda body: body["status"].update(phase=phase))
+    await until(lambda: watcher.cluster.pod("shop/web").has_ended)
+    # The first answer is to the second question.
+    assert isinstance(await line.ask(messages.CertificateRequest(number=2, csr=request), QUERY), messages.PeerAnswer)
+    again = await watcher.connect(web_context)
+    again.say(hello(), QUERY)
+    assert await again.is_ended()
+
+
+async def test_its_own_certificate_is_made_anew_when_the_clock_was_set(watcher, monkeypatch):
+    before = watcher.endpoint._tls
+    real = time.time
+    monkeypatch.setattr(wall_clock.time, "time", lambda: real() + 7200)
+    await until(lambda: watcher.endpoint._tls is not before)
 
 
 async def test_a_request_cannot_ask_for_names(watcher, web_context):

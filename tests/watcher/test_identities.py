@@ -219,3 +219,47 @@ async def test_a_root_that_is_replaced_at_once_is_taken_within_seconds_without_a
         await until(lambda gateway=gateway: gateway.says and gateway.says.issuer == other.fingerprint)
         assert gateway.says.roots == (other.fingerprint,)
         assert gateway.connects == 1
+
+
+@pytest.mark.parametrize("root", ["another", "the one that is rotated to"])
+async def test_a_root_that_is_replaced_at_once_ends_a_rotation(world, tmp_path, root):
+    """Whoever has the key of the old one must not be trusted on, because a rotation had begun."""
+    web = world.start_gateway("web", 2)
+    await until(lambda: web.connects and web.says)
+    web.takes = False
+    await begin(world)
+    await until(lambda: world.rotation is not None)
+    new = world.signer.roots.following if root != "another" else create_authority(tmp_path / "other")
+    web.takes = True
+    done = await put_authority(world.api.client(), new, namespace="kube-gateway", replace=True)
+    assert done == "Secret kube-gateway/watcher is replaced"
+    assert set(stored(world)) == {"ca-cert", "ca-key"}
+    await until(lambda: web.says and web.says.issuer == new.fingerprint and web.says.roots == (new.fingerprint,))
+    assert world.rotation is None
+
+
+@pytest.mark.parametrize("why", ["not understood", "forbidden"])
+async def test_who_does_not_know_who_is_revoked_does_not_lead(world, why):
+    web, db = world.start_gateway("web", 2), world.start_gateway("db", 3)
+    await until(lambda: web.connects and web.says and db.connects and db.says)
+    await change_revocations(
+        world.api.client(), pod="web", uid="", restored=False, namespace="shop", watcher="kube-gateway"
+    )
+    await until(lambda: db.revoked == ("uid-web",) and not web.link.connected)
+    await world.stop_watcher()
+    found = world.api.objects["configmaps"]["kube-gateway/kube-gateway-revoked"]["data"]
+    before = dict(found)
+    if why == "forbidden":
+        world.api.forbidden.add("configmaps")
+    else:
+        found.update(dict.fromkeys(found, "nonsense"))
+    world.begin_watcher()
+    await asyncio.sleep(0.5)
+    assert world.watcher._endpoint._cluster is None
+    assert db.revoked == ("uid-web",)
+    world.api.forbidden.clear()
+    found.update(before)
+    await until(lambda: db.link.connected)
+    await asyncio.sleep(0.3)
+    assert db.revoked == ("uid-web",)
+    assert not web.link.connected

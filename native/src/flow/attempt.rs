@@ -97,15 +97,17 @@ impl<'a> Connection<'a> {
             // The pod is a backend of its own: nothing leaves it, and the hooks leave such a connection alone too.
             return self.in_clear(others).await;
         }
-        let mode = self.gateway.mode();
-        let route = match mode {
+        let route = match self.gateway.mode() {
             Mode::Clear => Route::Clear,
             Mode::Off => self.route(&Plain, others).await,
             Mode::Permissive | Mode::Strict => self.route_over_tls(others).await,
         };
         match route {
             Route::Ended(outcome) => outcome,
-            Route::Clear if mode == Mode::Strict => refused("it is not enrolled, and this pod is strict"),
+            // What was in force when the try began need not be any more.
+            Route::Clear if self.gateway.mode() == Mode::Strict => {
+                refused("it is not enrolled, and this pod is strict")
+            }
             Route::Clear => self.in_clear(others).await,
         }
     }
@@ -163,9 +165,8 @@ impl<'a> Connection<'a> {
                 Err(NoSession::Absent { silent, why }) => (silent, why),
             };
             // Another connection may have found it enrolled while this one did not get through.
-            if self.gateway.peers.standing(peer) != Standing::Enrolled {
+            if self.gateway.peers.unanswered(peer, if silent { SILENT_FOR } else { REFUSED_FOR }) {
                 log::debug(format!("{peer} is not enrolled: {why}"));
-                self.gateway.peers.not_enrolled(peer, if silent { SILENT_FOR } else { REFUSED_FOR });
                 return Route::Clear;
             }
             // Known to be enrolled: silence is no reason to go in clear, only the watcher's word is.
@@ -183,7 +184,11 @@ impl<'a> Connection<'a> {
     }
 
     fn pooled<T: Tunnel>(&self, tunnel: &T, peer: IpAddr) -> Option<Session<T::Carrier>> {
-        let session = tunnel.pool(self.gateway).take(peer, tunnel.generation(), Session::is_quiet)?;
+        // Of a peer that is revoked one may have come back after the pool was emptied.
+        let usable = |session: &mut Session<T::Carrier>| {
+            !self.gateway.revocations.contains(session.peer.as_deref()) && session.is_quiet()
+        };
+        let session = tunnel.pool(self.gateway).take(peer, tunnel.generation(), usable)?;
         add(&self.gateway.counters.sessions_reused, 1);
         Some(session)
     }

@@ -62,7 +62,7 @@ pub async fn handle_tls(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) 
         Ok(session) => {
             // Whoever dials us with a valid certificate has a gateway: never in clear to it either.
             gateway.peers.enrolled(from, session.peer.clone());
-            serve(gateway, session, from).await;
+            serve(gateway, session, from, identity.generation).await;
         }
         Err(error) => {
             add(&gateway.counters.handshakes_failed, 1);
@@ -73,19 +73,20 @@ pub async fn handle_tls(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) 
 
 pub async fn handle_plain(gateway: Arc<Gateway>, stream: TcpStream, from: IpAddr) {
     match prepare_network(&stream) {
-        Ok(()) => serve(gateway, Session::new(stream, None), from.to_canonical()).await,
+        Ok(()) => serve(gateway, Session::new(stream, None), from.to_canonical(), 0).await,
         Err(error) => log::debug(format!("lost a tunnel from {from}: {error}")),
     }
 }
 
-async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, from: IpAddr) {
+/// `accepted_by`: the generation of the identity that the peer proved itself to, if it did.
+async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, from: IpAddr, accepted_by: u64) {
     let Some(_place) = gateway.sessions.take(from) else {
         add(&gateway.counters.over_limit, 1);
         return gateway.once.warn(from, &format!("too many tunnels at once, a new one from {from} is ended"));
     };
     add(&gateway.counters.sessions_accepted, 1);
     let _active = Active::new(&gateway.counters.sessions_active);
-    let result = streams(&gateway, &mut session, from).await;
+    let result = streams(&gateway, &mut session, from, accepted_by).await;
     match result {
         Ok(()) | Err(SessionError::Closed | SessionError::Withdrawn) => {}
         Err(SessionError::Wire(error)) => {
@@ -96,8 +97,13 @@ async fn serve<T: Transport>(gateway: Arc<Gateway>, mut session: Session<T>, fro
     }
 }
 
-/// Serves one stream after the other until the peer, the drain or an expired certificate ends the session.
-async fn streams<T: Transport>(gateway: &Gateway, session: &mut Session<T>, from: IpAddr) -> Result<(), SessionError> {
+/// Serves one stream after the other until the peer, the drain, or a certificate that counts no more ends the session.
+async fn streams<T: Transport>(
+    gateway: &Gateway,
+    session: &mut Session<T>,
+    from: IpAddr,
+    mut accepted_by: u64,
+) -> Result<(), SessionError> {
     let mut draining = gateway.draining.subscribe();
     let session_peer = session.peer.clone();
     loop {
@@ -121,6 +127,17 @@ async fn streams<T: Transport>(gateway: &Gateway, session: &mut Session<T>, from
         if session.peer.as_ref().is_some_and(|peer| peer.not_after <= now()) {
             gateway.once.warn(from, &format!("ended a tunnel from {from}: its certificate has expired"));
             return Ok(());
+        }
+        if let Some(peer) = &session.peer
+            && let Some(identity) = gateway.identity.load_full()
+            && identity.generation != accepted_by
+        {
+            // A root that was trusted when it came may have been replaced, as others have its key.
+            if !identity.still_accepts(peer) {
+                gateway.once.warn(from, &format!("ended a tunnel from {from}: its certificate is accepted no more"));
+                return Ok(());
+            }
+            accepted_by = identity.generation;
         }
         if !stream(gateway, session, from, &open).await? {
             return Ok(());

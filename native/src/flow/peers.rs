@@ -46,6 +46,8 @@ struct Peer {
 pub struct PeerReport {
     address: String,
     state: &'static str,
+    /// Also of one whose certificate was not accepted lately.
+    enrolled: bool,
     spiffe_id: String,
     cipher: &'static str,
     key_exchange: &'static str,
@@ -84,6 +86,19 @@ impl Peers {
             (peer.enrolled, peer.bad, peer.identity) = (false, false, None);
             peer.clear_until = Some(Instant::now() + remembered);
         });
+    }
+
+    /// Nobody answers as its gateway. False, and nothing changes, if it has shown meanwhile that it is enrolled.
+    pub fn unanswered(&self, address: IpAddr, remembered: Duration) -> bool {
+        let mut is_unknown = true;
+        self.change(address, |peer| {
+            is_unknown = !peer.enrolled;
+            if is_unknown {
+                (peer.bad, peer.identity) = (false, None);
+                peer.clear_until = Some(Instant::now() + remembered);
+            }
+        });
+        is_unknown
     }
 
     /// Its certificate was not accepted, or ours was not.
@@ -129,6 +144,7 @@ impl Peers {
                 } else {
                     "clear"
                 },
+                enrolled: peer.enrolled,
                 spiffe_id: identity.map(|identity| identity.spiffe_id.clone()).unwrap_or_default(),
                 cipher: identity.map_or("", |identity| identity.cipher),
                 key_exchange: identity.map_or("", |identity| identity.key_exchange),
@@ -185,6 +201,25 @@ mod tests {
         assert_eq!(peers.standing(PEER), Standing::Enrolled);
         peers.not_enrolled(PEER, REFUSED_FOR);
         assert_eq!(peers.standing(PEER), Standing::Clear);
+    }
+
+    #[test]
+    fn one_that_shows_that_it_is_enrolled_while_others_wait_for_an_answer_stays_enrolled() {
+        let peers = Peers::default();
+        assert!(peers.unanswered(PEER, SILENT_FOR));
+        assert_eq!(peers.standing(PEER), Standing::Clear);
+        peers.enrolled(PEER, None);
+        assert!(!peers.unanswered(PEER, SILENT_FOR));
+        assert_eq!(peers.standing(PEER), Standing::Enrolled);
+    }
+
+    #[test]
+    fn one_whose_certificate_is_refused_is_still_reported_as_enrolled() {
+        let peers = Peers::default();
+        peers.enrolled(PEER, None);
+        peers.bad(PEER);
+        let reports = peers.report();
+        assert_eq!((reports[0].state, reports[0].enrolled), ("refused", true));
     }
 
     #[test]

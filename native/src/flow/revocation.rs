@@ -54,6 +54,7 @@ mod tests {
             not_after: i64::MAX,
             cipher: "",
             key_exchange: "",
+            chain: Vec::new(),
         })
     }
 

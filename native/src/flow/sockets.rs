@@ -10,11 +10,15 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::hooks::maps::SocketMaps;
 
-/// A peer that is gone without a word is noticed after a minute, whether we wait for it or send to it.
+/// A peer that is gone without a word is noticed after a minute while we wait for it. While we send to it that is left to the
+/// kernel, which gives up after 15 tries: not TCP_USER_TIMEOUT, which also ends connections to those that answer and do not
+/// read for a while (tcp(7)).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// At most so long between two tries: 15 of them take a minute then, not a quarter of an hour. Linux 6.15 and later.
+const TRY_AGAIN_AFTER_MS: libc::c_int = 4000;
+const TCP_RTO_MAX_MS: libc::c_int = 44;
 
 /// Tries of another source port when all are in TIME_WAIT or in use.
 const PORT_TRIES: u16 = 64;
@@ -26,7 +30,9 @@ pub fn prepare_network(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES),
     )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    // Kernels that do not have it go on for longer.
+    let _ = set_number(stream, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, TRY_AGAIN_AFTER_MS);
+    Ok(())
 }
 
 /// Makes dropping the stream a reset: the application sees an error, not an orderly end.
@@ -140,21 +146,23 @@ fn new_socket(to: SocketAddr) -> io::Result<Socket> {
 
 /// Binds the address now and leaves the port to connect(), which then may share it between destinations.
 fn bind_any_port(socket: &Socket, from: IpAddr) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: an integer option; the pointer and length are those of a live integer.
+    set_number(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    socket.bind(&SocketAddr::new(from, 0).into())
+}
+
+/// Sets an option whose value is an integer.
+fn set_number(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer and length are those of a live integer.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
         )
     };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    socket.bind(&SocketAddr::new(from, 0).into())
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 async fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {

@@ -25,7 +25,8 @@ const LONGEST_RECORD: usize = 16 * 1024 + 256;
 /// What was agreed on.
 pub struct Agreed {
     pub records: Records,
-    pub certificate: Option<CertificateDer<'static>>,
+    /// The peer's own certificate first; empty if it presented none.
+    pub chain: Vec<CertificateDer<'static>>,
     pub alpn: Option<Vec<u8>>,
     pub cipher: &'static str,
     pub key_exchange: &'static str,
@@ -117,15 +118,15 @@ async fn drive<S: Side>(mut side: S, mut stream: TcpStream) -> Result<Agreed, Ha
     }
     let state = side.state();
     let agreed = (
-        state.peer_certificates().and_then(|chain| chain.first()).map(|certificate| certificate.clone().into_owned()),
+        state.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect(),
         state.alpn_protocol().map(<[u8]>::to_vec),
         state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
         state.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or("unknown"),
     );
-    let (certificate, alpn, cipher, key_exchange) = agreed;
+    let (chain, alpn, cipher, key_exchange) = agreed;
     let (secrets, schedule) = side.finish()?;
     let records = Records::new(stream, secrets, schedule, &incoming[shown..])?;
-    Ok(Agreed { records, certificate, alpn, cipher, key_exchange })
+    Ok(Agreed { records, chain, alpn, cipher, key_exchange })
 }
 
 /// How many bytes of the input are done with, and what to do next.

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use rustls::pki_types::CertificateDer;
 use x509_parser::der_parser::{Oid, oid};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -21,6 +22,8 @@ pub struct PeerIdentity {
     pub not_after: i64,
     pub cipher: &'static str,
     pub key_exchange: &'static str,
+    /// What it proved that with, where it dialled us; empty elsewhere.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// Reads the identity of `certificate` (DER) and holds it against the trust domain and the address it was met at.
@@ -62,6 +65,7 @@ pub fn read(certificate: &[u8]) -> Result<PeerIdentity, String> {
             not_after: parsed.validity().not_after.timestamp(),
             cipher: "",
             key_exchange: "",
+            chain: Vec::new(),
         }),
         Err(uris) => Err(format!("the certificate has {} URI names, it must have exactly one", uris.len())),
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
@@ -31,6 +32,7 @@ pub struct Identity {
     pub own: PeerIdentity,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// Why there is no session.
@@ -79,7 +81,7 @@ impl Identity {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(failed)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier))
             .with_single_cert(chain, key()?)
             .map_err(failed)?;
         server.alpn_protocols = vec![wire::ALPN.to_vec()];
@@ -93,18 +95,28 @@ impl Identity {
             own,
             client: Arc::new(client),
             server: Arc::new(server),
+            verifier,
         })
     }
 
     /// Proves to the peer who we are and checks that it is who it must be at `address`.
     pub async fn connect(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
         let name = ServerName::IpAddress(address.to_canonical().into());
-        self.session(handshake::connect(Arc::clone(&self.client), name, stream).await?, address)
+        let (records, peer) =
+            self.agreed(handshake::connect(Arc::clone(&self.client), name, stream).await?, address)?;
+        Ok(Session::new(records, Some(Arc::new(PeerIdentity { chain: Vec::new(), ..peer }))))
     }
 
     /// The other side of `connect`; `address` is where the connection comes from.
     pub async fn accept(&self, stream: TcpStream, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
-        self.session(handshake::accept(Arc::clone(&self.server), stream).await?, address)
+        let (records, peer) = self.agreed(handshake::accept(Arc::clone(&self.server), stream).await?, address)?;
+        Ok(Session::new(records, Some(Arc::new(peer))))
+    }
+
+    /// Whether a peer that proved itself under an earlier identity of ours could do so now.
+    pub fn still_accepts(&self, peer: &PeerIdentity) -> bool {
+        let Some((first, others)) = peer.chain.split_first() else { return false };
+        self.verifier.verify_client_cert(first, others, UnixTime::now()).is_ok()
     }
 
     #[cfg(test)]
@@ -117,15 +129,16 @@ impl Identity {
         Arc::clone(&self.server)
     }
 
-    fn session(&self, agreed: Agreed, address: IpAddr) -> std::result::Result<TlsSession, HandshakeError> {
+    fn agreed(&self, agreed: Agreed, address: IpAddr) -> std::result::Result<(Records, PeerIdentity), HandshakeError> {
         if agreed.alpn.as_deref() != Some(wire::ALPN) {
             return Err(HandshakeError::Refused("it does not speak kube-gateway/1".to_owned()));
         }
         let certificate =
-            agreed.certificate.ok_or_else(|| HandshakeError::Refused("it presents no certificate".to_owned()))?;
-        let mut peer = identity::check(&certificate, &self.trust_domain, address).map_err(HandshakeError::Refused)?;
+            agreed.chain.first().ok_or_else(|| HandshakeError::Refused("it presents no certificate".to_owned()))?;
+        let mut peer = identity::check(certificate, &self.trust_domain, address).map_err(HandshakeError::Refused)?;
         (peer.cipher, peer.key_exchange) = (agreed.cipher, agreed.key_exchange);
-        Ok(Session::new(agreed.records, Some(Arc::new(peer))))
+        peer.chain = agreed.chain;
+        Ok((agreed.records, peer))
     }
 }
 

@@ -75,7 +75,8 @@ def is_enrolled(pods: Iterable[PodObservation], address: str) -> bool:
     for observation in pods:
         if address in observation.pod.addresses:
             settings = settings_of(observation)
-            leaving = observation.gateway is not None and observation.gateway.told_to_leave
+            # One that ends with its whole pod drains too, and has not left: its application may speak for a while yet.
+            leaving = observation.gateway is not None and observation.gateway.told_to_leave and not observation.ending
             # Not known what it shall do: better unreachable for a while than spoken to in clear.
             return observation.running and not leaving and (settings is None or settings.encrypting)
     return False
@@ -113,7 +114,7 @@ def _decide_pod(pod: PodObservation, observed: Observed, *, peers: Peers, allowa
 
 def _tell(pod: PodObservation, gateway: GatewayObservation, settings: Settings) -> Iterator[Action]:
     if gateway.applied != settings:
-        yield Configure(pod=pod.pod.key, settings=settings, authorize=bool(pod.authorization))
+        yield Configure(pod=pod.pod.key, settings=settings, authorize=pod.authorization != "")
     if pod.authorization is not None and gateway.authorization != pod.authorization:
         yield Authorize(pod=pod.pod.key, text=pod.authorization)
     if settings.ai and (policy := _policy(pod, gateway)) is not None and policy != gateway.policy:

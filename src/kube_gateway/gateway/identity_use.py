@@ -21,7 +21,7 @@ _log = logging.getLogger("supervisor")
 
 
 class IdentityUse:
-    """`send` tells the worker, if there is one; `revoked` are uids of pods."""
+    """`send` tells the worker, if there is one."""
 
     def __init__(self, send: Callable[[messages.ToWorker], None]) -> None:
         self._send = send
@@ -29,7 +29,7 @@ class IdentityUse:
         self._number = 0
         self._taken = 0
         self._report: IdentityReport | None = None
-        self.revoked: tuple[str, ...] = ()
+        self._revoked: tuple[str, ...] | None = None
 
     def use(self, identity: Identity | None) -> None:
         """Tell the worker that this is the identity from now on, if there is one."""
@@ -49,8 +49,18 @@ class IdentityUse:
 
     def revoke(self, uids: tuple[str, ...]) -> None:
         """Tell the worker whom to turn away."""
-        self.revoked = uids
+        self._revoked = uids
         self._send(messages.SetRevoked(uids=uids))
+
+    def inherit(self, revoked: tuple[str, ...]) -> None:
+        """Turn away whom an older gateway did, unless the watcher has said since who is revoked, or that nobody is."""
+        if self._revoked is None:
+            self._revoked = revoked
+
+    @property
+    def revoked(self) -> tuple[str, ...]:
+        """Uids of pods."""
+        return self._revoked or ()
 
     def brief(self, identity: Identity | None) -> None:
         """Tell a new worker everything."""

@@ -264,7 +264,7 @@ class Supervisor:
             self._reporter.inventory.inherit(inherited.seen)
             if inherited.authorization is not None:
                 self._access.inherit(inherited.authorization)
-            self._identity.revoked = self._identity.revoked or inherited.revoked
+            self._identity.inherit(inherited.revoked)
             if inherited.policy is not None:
                 self._calls.inherit(*inherited.policy)
         self._begun = True
@@ -333,7 +333,7 @@ class Supervisor:
                 self._snapshot = message.snapshot
                 self._identity.taken(message.identity)
                 self._load = Load(active=message.active, reports=self._load.reports + 1)
-                self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.state == "enrolled")
+                self._enrolled = tuple(peer.address for peer in message.snapshot.peers if peer.enrolled)
                 self._report()
             case messages.CallState():
                 if self._calls.heard(message.ai):

@@ -40,13 +40,15 @@ class ClearConnection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway knows of one peer address.
 
-    `state` is `enrolled`, `clear` (not enrolled) or `refused` (its certificate was not accepted). `spiffe_id`, `cipher`
-    and `key_exchange` are those of the newest session, empty before the first; `certificate_expires` is seconds since
-    the epoch. The counters are streams (one application connection each) in both directions.
+    `state` is `enrolled`, `clear` (not enrolled) or `refused` (its certificate was not accepted); `enrolled` is whether it
+    has been seen enrolled and has not left, refused or not. `spiffe_id`, `cipher` and `key_exchange` are those of the
+    newest session, empty before the first; `certificate_expires` is seconds since the epoch. The counters are streams (one
+    application connection each) in both directions.
     """
 
     address: str
     state: str
+    enrolled: bool = False
     spiffe_id: str = ""
     cipher: str = ""
     key_exchange: str = ""

@@ -59,7 +59,8 @@ class Actor:
         pod = observation.pod
         how = self._how(
             seen,
-            messages.configure(settings, pod=pod, revision=0, authorize=bool(observation.authorization)),
+            # None: nobody knows them yet. Then nobody gets in before they are there.
+            messages.configure(settings, pod=pod, revision=0, authorize=observation.authorization != ""),
             generation,
         )
         container = attach.ephemeral_container(pod, how)

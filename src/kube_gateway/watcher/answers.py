@@ -85,6 +85,6 @@ class PodAnswers:
 
     def _seen(self) -> PodObject:
         seen = self._cluster.pod(self._pod)
-        if seen is None or seen.metadata.uid != self._uid:
+        if seen is None or seen.metadata.uid != self._uid or seen.has_ended:
             raise IdentityError(f"the pod {self._pod} is gone")
         return seen

@@ -10,6 +10,7 @@ from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import Authority
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import Conflict, NotFound
+from kube_gateway.watcher.authority_data import NEXT_CERTIFICATE_KEY, NEXT_PRIVATE_KEY_KEY, ROTATION_KEY
 from kube_gateway.watcher.configuration import AUTHORITY_SECRET, CERTIFICATE_KEY, PRIVATE_KEY_KEY
 
 
@@ -31,20 +32,22 @@ async def put_authority(client: KubernetesClient, authority: Authority, *, names
         CERTIFICATE_KEY: _encoded(authority.certificate_pem),
         PRIVATE_KEY_KEY: _encoded(authority.key_pem),
     }
+    # A rotation that is under way is of roots that would be gone.
+    at_rest = dict.fromkeys((NEXT_CERTIFICATE_KEY, NEXT_PRIVATE_KEY_KEY, ROTATION_KEY))
     where = f"Secret {namespace}/{AUTHORITY_SECRET}"
     body = {"metadata": {"name": AUTHORITY_SECRET, "namespace": namespace}, "type": "Opaque", "data": wanted}
     try:
         await client.create(collection, body)
     except Conflict:
         found = (await client.get(path, SecretObject)).data
-        if found.get(CERTIFICATE_KEY) == wanted[CERTIFICATE_KEY]:
+        if found.get(CERTIFICATE_KEY) == wanted[CERTIFICATE_KEY] and not (replace and at_rest.keys() & found.keys()):
             return f"{where} has this authority already"
         if not replace:
             raise IdentityError(
                 f"{where} has another authority, and replacing it at once breaks connections",
                 hint="kube-gateway ca rotate replaces it step by step; --replace is for a root that others have the key of",
             ) from None
-        await client.patch(path, {"data": wanted}, kind="merge")
+        await client.patch(path, {"data": {**wanted, **at_rest}}, kind="merge")
         return f"{where} is replaced"
     return f"{where} is made"
 

@@ -19,6 +19,7 @@ from kube_gateway.control import messages
 from kube_gateway.control.conversation import HELLO_WITHIN, LONGEST_LINE, converse
 from kube_gateway.control.tls import PeerNames, names_of_peer, server_context
 from kube_gateway.errors import IdentityError
+from kube_gateway.gateway.wall_clock import WallClock
 from kube_gateway.identity.spiffe import spiffe_id_of
 from kube_gateway.kube.services import Destination
 from kube_gateway.model.pod import Pod
@@ -40,6 +41,7 @@ MOST_UNPROVEN_OF_ONE = 64
 """Of these, from one address: else a single workload could keep all others out. Some networks show a node's address for
 all of its pods."""
 
+_LOOK_AT_CLOCK = 1.0
 _TELL_AGAIN_AFTER = 600.0
 _MOST_TOLD = 1024
 
@@ -70,9 +72,13 @@ class ControlEndpoint:
         self.renew()
         self._signer.on_change = self.renew
         self._server = await asyncio.start_server(self._serve, port=self._configuration.port, limit=LONGEST_LINE)
+        clock, half = WallClock(), self._configuration.certificate_life.total_seconds() / 2
+        due = time.monotonic() + half
         while True:
-            await asyncio.sleep(self._configuration.certificate_life.total_seconds() / 2)
-            self.renew()
+            await asyncio.sleep(min(_LOOK_AT_CLOCK, max(due - time.monotonic(), 0.0)))
+            if clock.set_by() or time.monotonic() >= due:
+                self.renew()
+                due = time.monotonic() + half
 
     def renew(self) -> None:
         """Another certificate and the roots of now, for those that connect from now on; lines that stand go on.
@@ -196,8 +202,8 @@ class ControlEndpoint:
 def _prove(names: PeerNames, hello: messages.Hello, cluster: Cluster, *, trust_domain: str) -> PodObject:
     """The pod whose gateway this is. Raises `IdentityError`."""
     seen = cluster.pod(hello.pod)
-    if seen is None:
-        raise IdentityError(f"there is no pod {hello.pod}")
+    if seen is None or seen.has_ended:
+        raise IdentityError(f"there is no pod {hello.pod} that runs")
     pod = pod_of(seen, inherited={})
     wanted = PeerNames(
         spiffe_id=str(spiffe_id_of(pod, trust_domain=trust_domain)), uid=pod.uid, addresses=frozenset(pod.addresses)

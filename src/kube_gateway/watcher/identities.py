@@ -47,6 +47,7 @@ class Identities:
         self._version = ""
         self._waiting: tuple[Waiting, ...] = ()
         self._told: dict[str, str] = {}
+        self._known = asyncio.Event()
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
@@ -73,6 +74,11 @@ class Identities:
         else:
             self._tell("revocations", "")
             self._signer.revocations = self._stored.revocations
+            self._known.set()
+
+    async def revocations_known(self) -> None:
+        """Wait until it is known who is revoked; `follow` looks. Whoever led before would tell everybody that nobody is."""
+        await self._known.wait()
 
     async def lead(self, cluster: Cluster) -> None:
         """Tell gateways what they do not know, and take steps once all have taken the last one, until cancelled."""

@@ -170,6 +170,11 @@ class PodObject(_Object, frozen=True):
         return _MIRROR in (self.metadata.annotations or {})
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it runs any more; its address may be another's by now."""
+        return self.status.phase in {"Succeeded", "Failed"}
+
+    @property
     def is_ending(self) -> bool:
         """Whether it is being deleted."""
         return self.metadata.deletion_timestamp is not None

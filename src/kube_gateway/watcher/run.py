@@ -92,6 +92,7 @@ class Watcher:
                 group.create_task(serve_figures(self._figures, port=self._configuration.metrics_port))
             group.create_task(self._identities.follow())
             try:
+                await self._identities.revocations_known()
                 while True:
                     try:
                         await election.run(self._lead)
