@@ -128,6 +128,22 @@ talk(s)"""
     assert connect(pods, how, server, own)["echo"] == "hello"
 
 
+def test_options_that_are_none_of_ours_are_answered_as_ever_however_much_room_there_is(pods):
+    server, own = pods.pod("server").addresses[0], pods.pod("client").addresses[0]
+    how = """
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+s = socket.create_connection((ADDRESS, PORT))
+def asked(option):
+    value, size = ctypes.create_string_buffer(8192), ctypes.c_uint32(8192)
+    if libc.getsockopt(s.fileno(), socket.SOL_SOCKET, option, value, ctypes.byref(size)): return errno.errorcode[ctypes.get_errno()]
+    return size.value
+assert asked(socket.SO_RCVBUF) == 4, asked(socket.SO_RCVBUF)
+assert asked(9999) == "ENOPROTOOPT", asked(9999)
+talk(s)"""
+    assert connect(pods, how, server, own)["echo"] == "hello"
+
+
 def test_a_connection_that_sends_and_closes_at_once_loses_nothing(pods):
     server, own = pods.pod("server").addresses[0], pods.pod("client").addresses[0]
     before = pods.counter("client", "unknown_destination")

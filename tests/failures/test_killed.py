@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +80,38 @@ def wait_in_use(pods, name, times):
     while pods.log(name).count("is in use") < times:
         assert time.monotonic() < deadline, pods.log(name)
         time.sleep(0.01)
+
+
+def test_a_sign_of_life_that_is_ahead_of_the_clock_is_one(pods):
+    """The worker writes it while connect() is looked at; what comes in between must not look old."""
+    assert connect(pods) == "True"
+    worker = pods.gateway_processes("left")["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        number = map_of(worker, "kgw_stamp")
+        ahead = (time.monotonic_ns() + 3_000_000_000).to_bytes(8, sys.byteorder)
+        value = [str(byte) for byte in ahead]
+        subprocess.run(["bpftool", "map", "update", "id", number, "key", *["0"] * 4, "value", *value], check=True)
+        with pods.capture("left") as wire:
+            text = CONNECT.replace("ADDRESS", repr(pods.address("right"))).replace("PORT", str(PORT))
+            client = pods.start("left", sys.executable, "-c", text)
+            time.sleep(1.0)
+            os.kill(worker, signal.SIGCONT)
+            assert client.communicate(timeout=20)[0].strip() == "True"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert PORT not in wire.ports()
+
+
+def map_of(pid, name) -> str:
+    """The id of a map that a process has open."""
+    told = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    numbers = {line.split()[1] for text in told for line in text.splitlines() if line.startswith("map_id:")}
+    for number in numbers:
+        shown = subprocess.run(["bpftool", "map", "show", "id", number, "-j"], capture_output=True, check=True)
+        if json.loads(shown.stdout)["name"] == name:
+            return number
+    raise AssertionError(f"process {pid} has no map {name}")
 
 
 def test_no_connection_is_refused_while_workers_die_again_and_again(pods):
