@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import ai_requests
@@ -11,7 +12,7 @@ from ai_asking import dialect
 from ai_reading import at, first, holds, keys, texts, usage
 from ai_streams import AZURE_PROMPT_FILTER, CHAT_WITH_TOOLS, GEMINI, MESSAGES, RESPONSES, data
 
-from kube_gateway._native import FilterPlan
+from kube_gateway._native import FilterPlan, Finder
 from kube_gateway.ai.dialects import endpoints
 from kube_gateway.ai.shape import RequestShape, ResponseShape
 
@@ -100,6 +101,111 @@ def test_parts_of_gemini_are_sorted_by_role_in_both_spellings(snake):
     wrapped = {"generate_content_request" if snake else "generateContentRequest": asked}
     counting = endpoint("gemini", "countTokens").request
     assert sorted(texts(counting.lanes, wrapped)) == sorted(texts(shape.lanes, asked))
+
+
+PLAIN_PARTS = [
+    (
+        ("openai_chat", "chat_completions"),
+        {
+            "messages": [
+                {"role": "system", "content": ["s"]},
+                {"role": "user", "content": ["u1", {"type": "text", "text": "u2"}]},
+                {"role": "tool", "content": ["t"]},
+            ],
+            "prediction": {"content": ["a"]},
+        },
+        [("assistant", "a"), ("system", "s"), ("tool", "t"), ("user", "u1"), ("user", "u2")],
+    ),
+    (
+        ("openai_responses", "responses"),
+        {
+            "input": [
+                "u1",
+                {"role": "user", "content": ["u2", {"text": "u3"}]},
+                {"role": "assistant", "content": ["a"]},
+                {"type": "function_call_output", "output": ["t1", {"text": "t2"}]},
+            ]
+        },
+        [("assistant", "a"), ("tool", "t1"), ("tool", "t2"), ("user", "u1"), ("user", "u2"), ("user", "u3")],
+    ),
+    (
+        ("openai_embeddings", "embeddings"),
+        {"messages": [{"role": "user", "content": ["u1", {"text": "u2"}]}]},
+        [("user", "u1"), ("user", "u2")],
+    ),
+    (
+        ("anthropic", "messages"),
+        {
+            "system": ["s1", {"type": "text", "text": "s2"}],
+            "messages": [
+                {"role": "user", "content": ["u1", {"type": "text", "text": "u2"}]},
+                {"role": "assistant", "content": ["a"]},
+                {"role": "user", "content": [{"type": "tool_result", "content": ["t1", {"text": "t2"}]}]},
+                {"role": "user", "content": [{"type": "document", "source": {"content": ["u3", {"text": "u4"}]}}]},
+            ],
+        },
+        [
+            ("assistant", "a"),
+            ("system", "s1"),
+            ("system", "s2"),
+            ("tool", "t1"),
+            ("tool", "t2"),
+            *(("user", each) for each in ("u1", "u2", "u3", "u4")),
+        ],
+    ),
+]
+"""Texts that stand among parts or in their place: not every API writes so, but servers for it take them."""
+
+
+@pytest.mark.parametrize(("which", "document", "expected"), PLAIN_PARTS)
+def test_a_text_that_is_a_part_itself_is_found_once(which, document, expected):
+    assert lanes_of(*which, document) == expected
+    check_masks(*which, document, expected)
+
+
+def check_masks(dialect_name: str, name: str, document, expected) -> None:
+    """A new text for each place changes these bytes and no other."""
+    body = json.dumps(document, indent=1)
+    wanted = [
+        {"name": lane.name, "path": lane.path, "when": lane.when, "deep": lane.deep}
+        for lane in endpoint(dialect_name, name).request.lanes
+    ]
+    scanned = Finder(msgspec.json.encode(wanted)).scan(body.encode())
+    assert sorted((hit.name, hit.text) for hit in scanned.hits) == expected
+    for number, hit in enumerate(scanned.hits):
+        scanned.replace_text(number, f"<{hit.text}>")
+        body = body.replace(f'"{hit.text}"', f'"<{hit.text}>"')
+    assert scanned.apply() == body.encode()
+
+
+def single(value):
+    """The same with no array around what is alone in it, as Google takes it."""
+    if isinstance(value, list):
+        return single(value[0]) if len(value) == 1 else [single(each) for each in value]
+    return {key: single(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("snake", [False, True])
+def test_parts_of_gemini_may_stand_without_an_array(snake):
+    asked = ai_requests.gemini(snake=snake)
+    expected = lanes_of("gemini", "generateContent", asked)
+    assert lanes_of("gemini", "generateContent", single(asked)) == expected
+    check_masks("gemini", "generateContent", single(asked), expected)
+    for content in asked["contents"]:
+        found = lanes_of("gemini", "generateContent", {"contents": [content]})
+        assert found
+        for alone in (content, single(content)):
+            assert lanes_of("gemini", "generateContent", {"contents": alone}) == found
+            check_masks("gemini", "generateContent", {"contents": alone}, found)
+    wrapped = {"generate_content_request" if snake else "generateContentRequest": single(asked)}
+    assert lanes_of("gemini", "countTokens", wrapped) == expected
+
+
+def test_contents_to_embed_may_stand_without_an_array():
+    request = {"content": {"parts": {"text": "u"}}}
+    assert lanes_of("gemini", "embedContent", request) == [("user", "u")]
+    for requests in (request, [request], {"content": {"parts": [{"text": "u"}]}}):
+        assert lanes_of("gemini", "batchEmbedContents", {"requests": requests}) == [("user", "u")]
 
 
 STREAMS = {

@@ -12,9 +12,9 @@ from kube_gateway.ai.meters.usage import estimated_tokens, usage_of
 BY_NAME = {dialect.name: dialect for dialect in dialects()}
 
 
-def usage(dialect="openai_chat", *, prompt=0, characters=(), **said):
+def usage(dialect="openai_chat", *, prompt=0, characters=(), broken_off=False, **said):
     outcome = Outcome(usage=said, characters=dict(characters))
-    return usage_of(outcome, totals=BY_NAME[dialect].totals, prompt_characters=prompt)
+    return usage_of(outcome, totals=BY_NAME[dialect].totals, prompt_characters=prompt, broken_off=broken_off)
 
 
 def test_the_servers_word_counts():
@@ -28,6 +28,17 @@ def test_without_a_word_it_is_estimated_and_says_so():
 
 def test_a_stream_that_was_cut_has_told_its_prompt_only():
     assert usage("anthropic", input=7, characters={"output": 40}) == Usage(input=7, output=10, estimated=True)
+
+
+def test_what_a_server_tells_at_the_beginning_is_not_what_a_stream_has_used_that_was_broken_off():
+    broken = usage("anthropic", input=11, output=1, characters={"output": 4000}, broken_off=True)
+    assert broken == Usage(input=11, output=1000, estimated=True)
+    more = usage("anthropic", input=11, output=1200, characters={"output": 4000}, broken_off=True)
+    assert more == Usage(input=11, output=1200)
+
+
+def test_thoughts_without_an_answer_are_output():
+    assert usage("gemini", input=10, reasoning=980) == Usage(input=10, output=980, reasoning=980)
 
 
 def test_what_never_was_is_no_estimate():

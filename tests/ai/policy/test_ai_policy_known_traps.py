@@ -78,3 +78,30 @@ def test_a_stream_that_never_told_its_usage_is_not_free():
     end(decision, {"characters": {"output": 40}}, client_gone=True)
     assert (scene.call.usage.input, scene.call.usage.output, scene.call.usage.estimated) == (10, 10, True)
     assert [count.used for count in scene.ledger.counts()] == [20]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "used"),
+    [
+        ({}, {"client_gone": True}, 1011),
+        ({}, {"upstream_failed": True}, 1011),
+        ({"cut": True}, {}, 1011),
+        ({"denied": "w"}, {}, 1011),
+        ({"failed": True, "done": True}, {}, 1011),
+        # These have told the true number.
+        ({}, {}, 12),
+        ({"done": True}, {"client_gone": True}, 12),
+        ({"done": True, "denied": "w"}, {}, 12),
+    ],
+)
+def test_to_leave_a_stream_before_it_tells_its_usage_saves_no_budget(outcome, facts, used):
+    """Anthropic tells one token of output at the beginning, and how many there were in the last event but one."""
+    scene = Scene(
+        "version: 1\nrules:\n"
+        "- {kind: budget, name: b, tokens: 5000, window: 1d}\n"
+        "- {kind: words, name: w, words: [x], lanes: [output], action: deny}\n"
+    )
+    decision = scene.decide("POST", "/v1/messages", {"messages": [], "max_tokens": 2000, "stream": True})
+    end(decision, {"usage": {"input": 11, "output": 1}, "characters": {"output": 4000}, **outcome}, **facts)
+    assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(used, 0)]
+    assert scene.call.usage.estimated is (used > 12)

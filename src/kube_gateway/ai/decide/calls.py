@@ -95,7 +95,20 @@ def _usage(exchange: Exchange, outcome: Outcome, facts: Mapping[str, Any]) -> Us
         return None
     if facts.get("status", 0) >= 400 and not outcome.usage:
         return None
-    return usage_of(outcome, totals=exchange.dialect.totals, prompt_characters=exchange.prompt_characters)
+    return usage_of(
+        outcome,
+        totals=exchange.dialect.totals,
+        prompt_characters=exchange.prompt_characters,
+        broken_off=_broken_off(outcome, facts),
+    )
+
+
+def _broken_off(outcome: Outcome, facts: Mapping[str, Any]) -> bool:
+    """Whether the end is missing. What was denied as a whole, or left after its last event, had come to it."""
+    if outcome.failed or facts.get("upstream_failed"):
+        # An error ends a stream too.
+        return True
+    return not outcome.done and bool(outcome.denied is not None or outcome.cut or facts.get("client_gone"))
 
 
 def _texts(exchange: Exchange, outcome: Outcome) -> tuple[Text, ...]:

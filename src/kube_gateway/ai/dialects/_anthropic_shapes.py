@@ -2,6 +2,8 @@
 
 Thoughts are signed: a changed thinking block makes the next turn fail with 400, in a request as in an answer, so that they
 are counted and never changed. What a filter has to say about an answer it says about texts and the inputs of tools.
+
+Plain strings among the blocks are not Anthropic's, but servers that are built after it may take them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def _messages() -> tuple[Lane, ...]:
     return tuple(
         Lane(name=name, path=path, when=(role,))
         for name, role in _ROLES
-        for path in ("messages[].content", f"{_BLOCK}.text", f"{_BLOCK}.citations[].cited_text")
+        for path in ("messages[].content", _BLOCK, f"{_BLOCK}.text", f"{_BLOCK}.citations[].cited_text")
     )
 
 
@@ -33,6 +35,7 @@ def _documents(name: LaneName, block: str) -> tuple[Lane, ...]:
     return (
         Lane(name=name, path=f"{block}.source.data", when=(plain,)),
         Lane(name=name, path=f"{block}.source.content"),
+        Lane(name=name, path=f"{block}.source.content[]"),
         Lane(name=name, path=f"{block}.source.content[].text"),
         Lane(name=name, path=f"{block}.title"),
         Lane(name=name, path=f"{block}.context"),
@@ -42,10 +45,12 @@ def _documents(name: LaneName, block: str) -> tuple[Lane, ...]:
 REQUEST = RequestShape(
     lanes=(
         Lane(name="system", path="system"),
+        Lane(name="system", path="system[]"),
         Lane(name="system", path="system[].text"),
         *_messages(),
         *_documents("user", _BLOCK),
         Lane(name="tool", path=f"{_BLOCK}.content"),
+        Lane(name="tool", path=f"{_BLOCK}.content[]"),
         Lane(name="tool", path=f"{_BLOCK}.content[].text"),
         *_documents("tool", f"{_BLOCK}.content[]"),
         Lane(name="tool_arguments", path=f"{_BLOCK}.input", deep=True),

@@ -1,12 +1,14 @@
 """Where things are in Gemini's API.
 
 A request is a protocol buffer in JSON, whose members a server takes in camelCase and in snake_case alike, and mixed: each
-path stands here for all its spellings. Answers are in camelCase.
+path stands here for all its spellings. A value that is alone may stand without its array: texts are looked for in both
+forms. Answers are in camelCase, and have their arrays.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import product
 
 from msgspec.structs import replace
@@ -24,15 +26,20 @@ def spellings(path: str) -> tuple[str, ...]:
     return tuple(".".join(members) for members in product(*members))
 
 
+def alone(path: str) -> tuple[str, ...]:
+    """Return a path with its arrays, and with a single value in the place of each of them."""
+    first, *others = path.split("[]")
+    return tuple(first + "".join(between) for between in product(*((f"[]{each}", each) for each in others)))
+
+
 def _lanes(name: LaneName, path: str, *, when: tuple[When, ...] = (), deep: bool = False) -> tuple[Lane, ...]:
     return tuple(Lane(name=name, path=each, when=when, deep=deep) for each in spellings(path))
 
 
-def _parts(content: str, *, name: LaneName, when: tuple[When, ...] = ()) -> tuple[Lane, ...]:
-    """Return the lanes of the parts of a content, which stands at the path `content`."""
-    thought = When(path=f"{content}.parts[].thought", any_of=("true",))
-    said = When(path=f"{content}.parts[].thought", any_of=("true",), negated=True)
-    part = f"{content}.parts[]"
+def _part(part: str, *, name: LaneName, when: tuple[When, ...]) -> tuple[Lane, ...]:
+    """Return the lanes of the part of a content, which stands at the path `part`."""
+    thought = When(path=f"{part}.thought", any_of=("true",))
+    said = When(path=f"{part}.thought", any_of=("true",), negated=True)
     return (
         *_lanes(name, f"{part}.text", when=(*when, said)),
         *_lanes("reasoning", f"{part}.text", when=(*when, thought)),
@@ -43,19 +50,25 @@ def _parts(content: str, *, name: LaneName, when: tuple[When, ...] = ()) -> tupl
     )
 
 
-def _contents() -> tuple[Lane, ...]:
-    model = When(path="contents[].role", any_of=("model",))
-    others = When(path="contents[].role", any_of=("model",), negated=True)
-    return (
-        *_parts("contents[]", name="user", when=(others,)),
-        *_parts("contents[]", name="assistant", when=(model,)),
-        *_lanes("system", "systemInstruction.parts[].text"),
-        *_lanes("tool_definition", "tools[].functionDeclarations[].description"),
-        *_lanes("tool_definition", "tools[].functionDeclarations[].parameters", deep=True),
-        *_lanes("tool_definition", "tools[].functionDeclarations[].parametersJsonSchema", deep=True),
-        *_lanes("tool_definition", "generationConfig.responseSchema", deep=True),
-        *_lanes("tool_definition", "generationConfig.responseJsonSchema", deep=True),
-    )
+def _contents() -> Iterator[Lane]:
+    for content in ("contents[]", "contents"):
+        model = When(path=f"{content}.role", any_of=("model",))
+        others = When(path=f"{content}.role", any_of=("model",), negated=True)
+        for part in (f"{content}.parts[]", f"{content}.parts"):
+            yield from _part(part, name="user", when=(others,))
+            yield from _part(part, name="assistant", when=(model,))
+
+
+def _texts() -> Iterator[Lane]:
+    yield from _contents()
+    for path in alone("systemInstruction.parts[].text"):
+        yield from _lanes("system", path)
+    for function in alone("tools[].functionDeclarations[]"):
+        yield from _lanes("tool_definition", f"{function}.description")
+        yield from _lanes("tool_definition", f"{function}.parameters", deep=True)
+        yield from _lanes("tool_definition", f"{function}.parametersJsonSchema", deep=True)
+    yield from _lanes("tool_definition", "generationConfig.responseSchema", deep=True)
+    yield from _lanes("tool_definition", "generationConfig.responseJsonSchema", deep=True)
 
 
 def _below(top: str, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
@@ -70,11 +83,11 @@ def _below(top: str, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
     )
 
 
-_CONTENTS = _contents()
+_TEXTS = tuple(_texts())
 _WRAPPED = spellings("generateContentRequest")
 
 GENERATE_REQUEST = RequestShape(
-    lanes=_CONTENTS,
+    lanes=_TEXTS,
     model_in_target=True,
     limits=spellings("generationConfig.maxOutputTokens"),
     tools=spellings("tools[].functionDeclarations[]"),
@@ -85,22 +98,23 @@ GENERATE_REQUEST = RequestShape(
 )
 
 COUNT_REQUEST = RequestShape(
-    lanes=(*_CONTENTS, *(lane for top in _WRAPPED for lane in _below(top, _CONTENTS))),
+    lanes=(*_TEXTS, *(lane for top in _WRAPPED for lane in _below(top, _TEXTS))),
     model_in_target=True,
     messages=("contents[]", *(f"{top}.contents[]" for top in _WRAPPED)),
 )
 
 EMBED_REQUEST = RequestShape(
-    lanes=(Lane(name="user", path="content.parts[].text"), Lane(name="user", path="title")),
+    lanes=tuple(Lane(name="user", path=path) for path in (*alone("content.parts[].text"), "title")),
     model="model",
     model_prefix="models/",
     model_in_target=True,
 )
 
 BATCH_EMBED_REQUEST = RequestShape(
-    lanes=(
-        Lane(name="user", path="requests[].content.parts[].text"),
-        Lane(name="user", path="requests[].title"),
+    lanes=tuple(
+        Lane(name="user", path=path)
+        for member in ("content.parts[].text", "title")
+        for path in alone(f"requests[].{member}")
     ),
     model="requests[].model",
     model_prefix="models/",

@@ -1,7 +1,8 @@
 """Where things are in chat completions of OpenAI and of those who add to them.
 
 A message is sorted by its role. What has a role that nobody knows, or none, is taken for the user's: a rule for prompts
-must not be avoided by a misspelt role. Contents of images, sounds and files are no text and in no lane.
+must not be avoided by a misspelt role. Contents of images, sounds and files are no text and in no lane. Some servers, vLLM
+for one, take a plain string for a part.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _messages() -> tuple[Lane, ...]:
     return tuple(
         Lane(name=name, path=path, when=(role,))
         for name, role in _ROLES
-        for path in ("messages[].content", "messages[].content[].text")
+        for path in ("messages[].content", "messages[].content[]", "messages[].content[].text")
     )
 
 
@@ -31,6 +32,7 @@ _HISTORY = (
     Lane(name="assistant", path="messages[].refusal"),
     Lane(name="assistant", path="messages[].content[].refusal"),
     Lane(name="assistant", path="prediction.content"),
+    Lane(name="assistant", path="prediction.content[]"),
     Lane(name="assistant", path="prediction.content[].text"),
     Lane(name="reasoning", path="messages[].reasoning_content"),
     Lane(name="reasoning", path="messages[].reasoning"),

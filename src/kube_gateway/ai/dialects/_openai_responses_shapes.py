@@ -32,7 +32,8 @@ def _input_messages() -> tuple[Lane, ...]:
         ("assistant", _of_type(role, "assistant")),
     )
     message = _not_of_type("input[].type", *_THOUGHT)
-    paths = ("input[].content", "input[].content[].text")
+    # Plain strings among the parts are not OpenAI's, but servers that are built after it may take them.
+    paths = ("input[].content", "input[].content[]", "input[].content[].text")
     return tuple(Lane(name=name, path=path, when=(when, message)) for name, when in roles for path in paths)
 
 
@@ -46,6 +47,7 @@ _ITEMS = (
     Lane(name="tool_arguments", path="input[].operation.diff"),
     Lane(name="tool_arguments", path="input[].action", deep=True),
     Lane(name="tool", path="input[].output"),
+    Lane(name="tool", path="input[].output[]"),
     Lane(name="tool", path="input[].output[].text"),
     Lane(name="tool", path="input[].output[].stdout"),
     Lane(name="tool", path="input[].output[].stderr"),
@@ -57,6 +59,7 @@ REQUEST = RequestShape(
     lanes=(
         Lane(name="system", path="instructions"),
         Lane(name="user", path="input"),
+        Lane(name="user", path="input[]"),
         *_input_messages(),
         *_ITEMS,
         Lane(name="user", path="prompt.variables", deep=True),

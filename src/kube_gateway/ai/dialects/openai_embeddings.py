@@ -15,6 +15,7 @@ REQUEST = RequestShape(
         Lane(name="user", path="input"),
         Lane(name="user", path="input[]"),
         Lane(name="user", path="messages[].content"),
+        Lane(name="user", path="messages[].content[]"),
         Lane(name="user", path="messages[].content[].text"),
     ),
     model="model",
