@@ -63,6 +63,18 @@ def test_clients_do_not_try_a_refusal_again():
     assert all(dict(reply.headers)["x-should-retry"] == "false" for reply in refused)
 
 
+@pytest.mark.parametrize(
+    "name", ["me\u017f\u017fage\u017f", r"me\u017f\u017Fages", r"MESSAGE\u0053", "\\u006de\u017fsages"]
+)
+def test_names_that_servers_fold_to_known_ones_are_known(name):
+    """Go takes a long s for an s, and the sign of Kelvin for a k."""
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [prompt], action: deny}]")
+    body = f'{{"model":"m","{name}":[{{"role":"user","content":"secret"}}]}}'
+    decision = scene.decide("POST", "/api/chat", body)
+    assert decision.reply is not None
+    assert decision.reply.status == 403
+
+
 def test_a_call_keeps_the_policy_that_it_began_with():
     scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]")
     decision = scene.chat({"messages": []})
