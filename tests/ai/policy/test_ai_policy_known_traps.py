@@ -75,6 +75,18 @@ def test_names_that_servers_fold_to_known_ones_are_known(name):
     assert decision.reply.status == 403
 
 
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "/api/chat", "/v1/messages"])
+@pytest.mark.parametrize("roles", [("assistant", "user"), ("user", "assistant")])
+@pytest.mark.parametrize("lane", ["user", "assistant"])
+def test_of_two_roles_both_are_meant(target, roles, lane):
+    rule = f"{{kind: words, name: w, words: [secret], lanes: [{lane}], action: deny}}"
+    scene = Scene(f"version: 1\nrules: [{rule}]")
+    message = f'{{"role":"{roles[0]}","role":"{roles[1]}","content":"secret"}}'
+    decision = scene.decide("POST", target, f'{{"model":"m","messages":[{message}]}}')
+    assert decision.reply is not None
+    assert decision.reply.status == 403
+
+
 def test_a_call_keeps_the_policy_that_it_began_with():
     scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]")
     decision = scene.chat({"messages": []})
