@@ -361,6 +361,16 @@ def test_other_content_types_pass(rig):
     assert plan.filters == []
 
 
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/jsonl"])
+def test_other_content_types_are_filtered_if_the_policy_says_so(rig, content_type):
+    response = Response(plan=Plan(replace=(b"bad", b"*")), framing_of={"application/json": "whole", "*": "whole"})
+    _, client, server = decided(rig, post(b"{}"), response=response)
+    server.until(b"{}")
+    typed = f"Content-Type: {content_type}\r\n".encode() if content_type else b""
+    server.send(b"HTTP/1.1 200 OK\r\n" + typed + b"Content-Length: 3\r\n\r\nbad")
+    assert client.until(b"\r\n\r\n*") == b"HTTP/1.1 200 OK\r\n" + typed + b"Content-Length: 1\r\n\r\n*"
+
+
 def test_an_answer_that_cannot_be_read_is_not_let_through(rig):
     _, client, server = answered(rig, Plan(), ok(b"bad bytes", "Content-Encoding: gzip"))
     assert client.rest().startswith(b"HTTP/1.1 502 ")

@@ -87,6 +87,14 @@ def test_of_two_roles_both_are_meant(target, roles, lane):
     assert decision.reply.status == 403
 
 
+@pytest.mark.parametrize("words", ["", "rules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]"])
+@pytest.mark.parametrize("unreadable", ["block", "pass"])
+def test_answers_of_any_type_are_read_where_what_cannot_be_read_is_blocked(words, unreadable):
+    scene = Scene(f"version: 1\nonUnreadableAnswer: {unreadable}\n{words}")
+    kinds = scene.chat({"messages": []}).response.framing_of
+    assert kinds.get("*") == ("whole" if words and unreadable == "block" else None)
+
+
 def test_a_call_keeps_the_policy_that_it_began_with():
     scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]")
     decision = scene.chat({"messages": []})
