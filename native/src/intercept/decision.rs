@@ -10,6 +10,8 @@ use super::coding::{CodingError, Decoder};
 use super::exchange::{Exchange, blocking, decide};
 use super::policy::{Failed, LlmRequest, Policy, Reply, Verdict};
 
+/// A body for the policy that is no JSON.
+const UNREADABLE: &[u8] = b"?";
 /// White space before a document of JSON that is looked through.
 const MOST_SPACE: usize = 4096;
 
@@ -41,6 +43,12 @@ impl Ask {
     fn run(mut self) -> Result<Decided, Failed> {
         if !self.codings.is_empty() {
             match self.decode() {
+                // Whether a server undoes the coding or takes the body as it is, nobody knows: many do not look at codings.
+                Ok(Some(_)) if is_json_as_sent(&self.request.body) => {
+                    self.request.body = Bytes::from_static(UNREADABLE);
+                    self.request.encoded = true;
+                    self.must_look = false;
+                }
                 Ok(Some(content)) => {
                     self.request.body = content;
                     self.request.encoded = true;
@@ -89,6 +97,23 @@ pub fn looks_like_json(content: &[u8]) -> bool {
     content.iter().find(|&&byte| !is_space(byte)).is_none_or(|byte| matches!(byte, b'{' | b'['))
 }
 
+/// Whether a body that names a coding is text of JSON without undoing it. The text counts too: what brotli makes of some
+/// documents begins with a bracket.
+fn is_json_as_sent(body: &[u8]) -> bool {
+    !body.is_empty() && looks_like_json(body) && (std::str::from_utf8(body).is_ok() || is_utf16(body))
+}
+
+/// JSON begins with a character of ASCII, perhaps after a byte order mark, so the first bytes tell which comes first.
+fn is_utf16(body: &[u8]) -> bool {
+    let (units, rest) = body.as_chunks::<2>();
+    let read = match units.first() {
+        Some([0, _] | [0xfe, 0xff]) => u16::from_be_bytes,
+        Some([_, 0] | [0xff, 0xfe]) => u16::from_le_bytes,
+        _ => return false,
+    };
+    rest.is_empty() && char::decode_utf16(units.iter().map(|unit| read(*unit))).all(|char| char.is_ok())
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff)
 }
@@ -108,6 +133,19 @@ mod tests {
             assert!(!looks_like_json(other.as_bytes()), "{other:?}");
         }
         assert!(is_json("application/json") && is_json("application/vnd.api+json") && !is_json("multipart/form-data"));
+    }
+
+    #[test]
+    fn json_as_sent_is_told_from_what_codings_make() {
+        let big: Vec<u8> = " {\"ā\":\"😀\"}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let little: Vec<u8> = "\u{feff}[1]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for text in ["\n{\"é\":1}".as_bytes(), "\u{feff}[]".as_bytes(), &big, &little] {
+            assert!(is_json_as_sent(text), "{text:?}");
+        }
+        let coded: [&[u8]; 4] = [b"", b"\x1f\x8b\x08\0\0\0\0\0", b"[\xff\xff\xaf\x02\x78", b"[\0\xff\xdf\xff\xdf"];
+        for bytes in coded {
+            assert!(!is_json_as_sent(bytes), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::policy::{AnswerPlan, Call, Decision, Facts, Failed, Filter, LlmReques
 /// What one piece of an encoded answer may bring.
 const MOST_OF_A_PIECE: usize = 64 * 1024 * 1024;
 
+/// Stands for every content type that has no framing of its own, and for none.
+const ANY_TYPE: &str = "*";
 /// The framing of an answer that is one document.
 const WHOLE: &str = "whole";
 
@@ -116,9 +118,8 @@ impl Exchange {
     pub async fn treat(&mut self, content_type: Option<&str>, codings: &[String]) -> Result<Treatment, AnswerError> {
         self.blind = true;
         let Some(answer) = self.answer.take() else { return Ok(Treatment::Pass) };
-        let Some(framing) = content_type.and_then(|content_type| answer.framing_of(content_type)) else {
-            return Ok(Treatment::Pass);
-        };
+        let known = content_type.and_then(|content_type| answer.framing_of(content_type));
+        let Some(framing) = known.or_else(|| answer.framing_of(ANY_TYPE)) else { return Ok(Treatment::Pass) };
         let (edits, blocks) = (answer.edits(), answer.blocks());
         match Decoder::new(codings, MOST_OF_A_PIECE) {
             Ok(decoder) => self.decoder = decoder,

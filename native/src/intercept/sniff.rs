@@ -11,7 +11,7 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HELD: [&[u8]; 7] = [b"GET ", b"POST ", b"PUT ", b"DELETE ", b"PATCH ", b"HEAD ", b"OPTIONS "];
 /// Longer than any registered method.
 const LONGEST_METHOD: usize = 64;
-/// A line that is longer is no request line to any server.
+/// Servers take longer lines, too, but a longer head is refused: what begins as a request needs no more to be one.
 pub const LONGEST_LINE: usize = 64 * 1024;
 const SETTINGS: u8 = 4;
 
@@ -37,8 +37,12 @@ pub fn first(bytes: &[u8]) -> First {
     if PREFACE.starts_with(bytes) {
         return First::Undecided { hold: true };
     }
-    // Servers skip empty lines before a request.
-    let line = &bytes[bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()..];
+    // Servers skip empty lines before a request, and some skip space before the method. The parser refuses the latter.
+    let line = &bytes[bytes.iter().take_while(|&&byte| is_space(byte) || matches!(byte, b'\r' | b'\n')).count()..];
+    if line.is_empty() && bytes.len() > LONGEST_LINE {
+        // Nobody can wait for its end. There are servers that would.
+        return First::Http1;
+    }
     let method = line.iter().take_while(|&&byte| is_token(byte)).count();
     if method == line.len() {
         let hold = !line.is_empty() && HELD.iter().any(|held| held.starts_with(line));
@@ -50,7 +54,10 @@ pub fn first(bytes: &[u8]) -> First {
     match memchr::memchr(b'\n', line) {
         Some(end) if names_http(&line[..end]) => First::Http1,
         Some(_) => First::Other,
-        None if line.len() > LONGEST_LINE => First::Other,
+        None if bytes.len() > LONGEST_LINE => {
+            let is_known = HELD.iter().any(|held| held.trim_ascii_end().eq_ignore_ascii_case(&line[..method]));
+            if is_known { First::Http1 } else { First::Other }
+        }
         None => First::Undecided { hold: HELD.iter().any(|held| line.starts_with(held)) },
     }
 }
@@ -93,7 +100,21 @@ mod tests {
         {
             assert_eq!(first(line.as_bytes()), First::Http1, "{line:?}");
         }
+        for line in [" POST / HTTP/1.1\r\n", "\tPOST / HTTP/1.1\r\n", "\r\n \u{1c}POST / HTTP/1.1\r\n"] {
+            assert_eq!(first(line.as_bytes()), First::Http1, "{line:?}");
+        }
         assert_eq!(first(PREFACE), First::Http2);
+    }
+
+    #[test]
+    fn what_begins_as_a_request_is_one_however_long_it_is() {
+        let long = "a".repeat(LONGEST_LINE);
+        for line in [format!("POST /{long}"), format!("\r\n post\t/{long}"), "\r\n".repeat(LONGEST_LINE)] {
+            assert_eq!(first(line.as_bytes()), First::Http1, "{:?}", &line[..12]);
+        }
+        for line in [format!("STORE {long}"), format!(" POSTS {long}"), format!("POST{long}")] {
+            assert_eq!(first(line.as_bytes()), First::Other, "{:?}", &line[..12]);
+        }
     }
 
     #[test]
@@ -101,14 +122,14 @@ mod tests {
         for held in ["P", "PRI * HT", "POST", "POST /v1/chat", "DELE"] {
             assert_eq!(first(held.as_bytes()), First::Undecided { hold: true }, "{held:?}");
         }
-        for watched in ["PIN", "hello", "h", "PROPFIND /", "\r\n"] {
+        for watched in ["PIN", "hello", "h", "PROPFIND /", "\r\n", " ", "\t\n"] {
             assert_eq!(first(watched.as_bytes()), First::Undecided { hold: false }, "{watched:?}");
         }
     }
 
     #[test]
     fn other_protocols_are_let_go_at_once() {
-        let others: [&[u8]; 9] = [
+        let others: [&[u8]; 12] = [
             b"",
             b"\x16\x03\x01\x02\x00\x01",
             b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
@@ -118,6 +139,9 @@ mod tests {
             b"get HTTP/1.1\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"EHLO there\r\n",
+            b" hello there\r\n",
+            b"\n{\"a\":1}",
+            b" \x00\x01",
         ];
         for bytes in others {
             assert_eq!(first(bytes), First::Other, "{bytes:?}");

@@ -274,11 +274,11 @@ impl Pass<'_> {
         }
         let raw = &self.source[member + 1..self.at - 1];
         if !escaped {
-            return self.steps.member(step, raw.as_bytes());
+            return self.steps.member(step, raw);
         }
         self.reader.name.clear();
         escape::decode(raw, &mut self.reader.name);
-        self.steps.member(step, self.reader.name.as_bytes())
+        self.steps.member(step, &self.reader.name)
     }
 
     /// Reads a string and returns whether it has escapes.

@@ -44,7 +44,7 @@ impl Step {
 }
 
 impl Steps {
-    /// `ignore_case`: names of members match in any (ASCII) case, as they do for servers written in Go.
+    /// `ignore_case`: names of members match in any case, as they do for servers written in Go.
     pub fn new(ignore_case: bool) -> Self {
         Self { steps: vec![Step::new(TOP, false)], ignore_case }
     }
@@ -87,12 +87,9 @@ impl Steps {
     }
 
     /// The step of a member called `name`, as it is after unescaping.
-    pub fn member(&self, step: StepId, name: &[u8]) -> StepId {
+    pub fn member(&self, step: StepId, name: &str) -> StepId {
         let Some(step) = self.get(step) else { return NOWHERE };
-        let same = |known: &str| {
-            known.len() == name.len()
-                && (known.as_bytes() == name || self.ignore_case && known.as_bytes().eq_ignore_ascii_case(name))
-        };
+        let same = |known: &str| if self.ignore_case { is_folded(known, name) } else { known == name };
         step.members.iter().find(|(known, _)| same(known)).map_or(NOWHERE, |(_, id)| *id)
     }
 
@@ -132,7 +129,7 @@ impl Steps {
     }
 
     fn add_member(&mut self, at: StepId, name: &str) -> Result<StepId, PathError> {
-        let known = self.member(at, name.as_bytes());
+        let known = self.member(at, name);
         if known != NOWHERE {
             return Ok(known);
         }
@@ -155,5 +152,30 @@ impl Steps {
         let new = StepId::try_from(self.steps.len()).ok().filter(|id| *id < BELOW).ok_or(PathError::TooMany)?;
         self.steps.push(Step::new(parent, is_element));
         Ok(new)
+    }
+}
+
+/// Whether both are the same name without case. For Go, two letters of ASCII have a third form, which takes more bytes.
+fn is_folded(known: &str, name: &str) -> bool {
+    let fold = |char: char| match char {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    known.eq_ignore_ascii_case(name) || known.len() < name.len() && known.chars().map(fold).eq(name.chars().map(fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_folded_as_servers_do() {
+        for name in ["tasks", "TASKS", "ta\u{17f}k\u{17f}", "Tas\u{212a}S"] {
+            assert!(is_folded("tasks", name), "{name:?}");
+        }
+        for name in ["task", "tasksk", "ta\u{df}ks", "ta\u{17f}ks\u{17f}", "ta\u{15f}ks", "\u{17f}"] {
+            assert!(!is_folded("tasks", name), "{name:?}");
+        }
     }
 }

@@ -98,11 +98,12 @@ impl Condition {
             return *holds;
         }
         let mut is_there = false;
+        // Of members that occur twice one is enough, negated or not: nobody knows which of them a server takes.
         let found = descend(tree, shared, &self.route.down, &mut |node| {
             is_there = true;
-            self.accepts(tree, node)
+            self.accepts(tree, node) != self.negated
         });
-        let holds = (found || self.or_absent && !is_there) != self.negated;
+        let holds = found || !is_there && self.or_absent != self.negated;
         if let Some(answer) = answers.known.get_mut(self.slot) {
             *answer = Some((shared, holds));
         }

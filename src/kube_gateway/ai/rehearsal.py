@@ -149,7 +149,7 @@ def _answered(recorded: RecordedAnswer, decision: Decision) -> tuple[list[str], 
     given = next((value for name, value in recorded.headers.items() if name.lower() == "content-type"), None)
     body = body_bytes(recorded.body)
     kind = _kind(body) if given is None else given.partition(";")[0].strip().lower()
-    framing = answer.framing_of.get(kind)
+    framing = answer.framing_of.get(kind) or answer.framing_of.get("*")
     if framing is None:
         return [], None, b""
     stream = answer.plan.start(framing=framing, **answer.start)

@@ -33,7 +33,8 @@ class When(_Part, frozen=True):
     """Holds if a value at `path` is one of `any_of`: a string as text, a number, `true` or `false` as it is written.
 
     Without `any_of`: if it is there and neither null, false nor empty. For each `[]` that both paths begin with, the same
-    element is meant. `or_absent`: also if there is no such member. `negated`: holds exactly if it would not without.
+    element is meant. `or_absent`: also if there is no such member. `negated`: holds exactly if it would not without;
+    but of members that occur twice, one that is none of `any_of` is enough.
     """
 
     path: str

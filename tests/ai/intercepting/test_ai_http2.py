@@ -95,6 +95,17 @@ def test_an_edited_call_goes_on_with_its_exact_length(rig):
     assert server.body(1) == b'{"b":22}'
 
 
+@pytest.mark.parametrize("body", [None, b'{"b":2}'])
+def test_a_call_with_trailers_goes_on_with_its_body(rig, body):
+    client, server = connected(rig, Engine(lambda _: Decision(body=body)))
+    client.headers(1, request(content_type=JSON))
+    client.data(1, b'{"a":1}')
+    client.headers(1, [("x-end", "1")], end=True)
+    assert server.body(1) == (body or b'{"a":1}')
+    trailers = [event.headers for event in server.events if isinstance(event, h2.events.TrailersReceived)]
+    assert trailers == ([] if body else [[("x-end", "1")]])
+
+
 def test_a_call_beyond_the_limit_is_413(rig):
     engine, client, _ = call(rig, sent=b"x" * 50, limit=10)
     assert client.until(h2.events.ResponseReceived).headers[0] == (":status", "413")

@@ -34,6 +34,13 @@ AMBIGUOUS = {
     "a tab": b"POST\t/x HTTP/1.1\r\n\r\n",
     "another version": b"POST /x HTTP/1.2\r\n\r\n",
     "space at the end": b"POST /x HTTP/1.1 \r\n\r\n",
+    "space first": b" POST /x HTTP/1.1\r\n\r\n",
+    "a tab first": b"\tPOST /x HTTP/1.1\r\n\r\n",
+    "other space first": b"\xa0\x0bPOST /x HTTP/1.1\r\n\r\n",
+    "space after an empty line": b"\r\n \r\nPOST /x HTTP/1.1\r\n\r\n",
+    "a huge first line": b"POST /x?" + b"a" * 300_000 + b" HTTP/1.1\r\n\r\n",
+    "a huge first line in lower case": b"post /x?" + b"a" * 300_000 + b" HTTP/1.1\r\n\r\n",
+    "empty lines without end": b"\r\n" * 150_000 + b"POST /x HTTP/1.1\r\n\r\n",
     "a huge head": b"POST /x HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
 }
 

@@ -104,7 +104,19 @@ def test_a_server_that_speaks_first_is_not_delayed(rig):
 
 @pytest.mark.parametrize(
     "first",
-    [b"\x00\x00\x00\x08\x04\xd2\x16\x2f", b"*1\r\n$4\r\nPING\r\n", b"GET key\r\n", b"h", b"PING", b"\r\n", b"{"],
+    [
+        b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"GET key\r\n",
+        b"h",
+        b"PING",
+        b"\r\n",
+        b"{",
+        b" ",
+        b"\t\n ",
+        b" hello\r\n",
+        b"\x85\x01",
+    ],
 )
 def test_other_protocols_are_not_held_back(rig, first):
     rig.core.set_policy(Engine())
@@ -114,6 +126,15 @@ def test_other_protocols_are_not_held_back(rig, first):
     assert client.exactly(6) == b"answer"
     client.send(b"more")
     assert server.exactly(4) == b"more"
+
+
+def test_a_long_first_line_of_another_protocol_passes(rig):
+    rig.core.set_policy(Engine())
+    line = b" STORE " + b"a" * 300_000 + b"\r\n"
+    client, server = rig.pair(line)
+    assert server.exactly(len(line)) == line
+    server.send(b"stored\r\n")
+    assert client.until(b"\r\n") == b"stored\r\n"
 
 
 def test_a_partial_request_goes_on_at_the_end(rig):

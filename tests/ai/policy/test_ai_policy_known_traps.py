@@ -63,6 +63,38 @@ def test_clients_do_not_try_a_refusal_again():
     assert all(dict(reply.headers)["x-should-retry"] == "false" for reply in refused)
 
 
+@pytest.mark.parametrize(
+    "name", ["me\u017f\u017fage\u017f", r"me\u017f\u017Fages", r"MESSAGE\u0053", "\\u006de\u017fsages"]
+)
+def test_names_that_servers_fold_to_known_ones_are_known(name):
+    """Go takes a long s for an s, and the sign of Kelvin for a k."""
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [prompt], action: deny}]")
+    body = f'{{"model":"m","{name}":[{{"role":"user","content":"secret"}}]}}'
+    decision = scene.decide("POST", "/api/chat", body)
+    assert decision.reply is not None
+    assert decision.reply.status == 403
+
+
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "/api/chat", "/v1/messages"])
+@pytest.mark.parametrize("roles", [("assistant", "user"), ("user", "assistant")])
+@pytest.mark.parametrize("lane", ["user", "assistant"])
+def test_of_two_roles_both_are_meant(target, roles, lane):
+    rule = f"{{kind: words, name: w, words: [secret], lanes: [{lane}], action: deny}}"
+    scene = Scene(f"version: 1\nrules: [{rule}]")
+    message = f'{{"role":"{roles[0]}","role":"{roles[1]}","content":"secret"}}'
+    decision = scene.decide("POST", target, f'{{"model":"m","messages":[{message}]}}')
+    assert decision.reply is not None
+    assert decision.reply.status == 403
+
+
+@pytest.mark.parametrize("words", ["", "rules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]"])
+@pytest.mark.parametrize("unreadable", ["block", "pass"])
+def test_answers_of_any_type_are_read_where_what_cannot_be_read_is_blocked(words, unreadable):
+    scene = Scene(f"version: 1\nonUnreadableAnswer: {unreadable}\n{words}")
+    kinds = scene.chat({"messages": []}).response.framing_of
+    assert kinds.get("*") == ("whole" if words and unreadable == "block" else None)
+
+
 def test_a_call_keeps_the_policy_that_it_began_with():
     scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]")
     decision = scene.chat({"messages": []})

@@ -199,7 +199,9 @@ impl Incoming {
             Verdict::Forward(mut forward) => {
                 exchange.accept(forward.answer.take(), asked);
                 exchange.facts.client_gone = true;
-                place.forward(request, forward, content, exchange, self.policy.body_limit()).await
+                // Decided by its head, it is not collected. With trailers, a body that is collected is not at its end yet.
+                let more = self.policy.by_head(self.endpoint) && !place.body.is_end_stream();
+                place.forward(request, forward, (content, more), exchange, self.policy.body_limit()).await
             }
         }
     }
@@ -228,19 +230,18 @@ impl Place<'_> {
         self.reply(&answer).await
     }
 
+    /// `more`: the body is still to come.
     async fn forward(
         &mut self,
         mut request: Request<()>,
         mut forward: Forward,
-        content: Bytes,
+        (content, more): (Bytes, bool),
         exchange: &mut Exchange,
         limit: usize,
     ) -> Result<(), Reason> {
         let counters = &self.stream.context.interception.counters;
         let edited = forward.body.is_some() || forward.target.is_some();
         add(if edited { &counters.llm_edited } else { &counters.llm_unchanged }, 1);
-        // Decided by its head, it is not collected, and its body is still to come.
-        let more = !self.body.is_end_stream();
         let trailers = if more { None } else { self.trailers().await?.filter(|_| forward.body.is_none()) };
         if more {
             forward.body = None;

@@ -51,16 +51,20 @@ def answer_of(
         start["collect"] = MOST_AUDITED
     return Answer(
         plan=selection.plan(streaming=exchange.streaming),
-        framing_of=framing_of(exchange.endpoint, streaming=exchange.streaming),
+        framing_of=framing_of(exchange.endpoint, streaming=exchange.streaming, strict="strict" in start),
         start=start,
         edits=edits,
     )
 
 
-def framing_of(endpoint: Endpoint, *, streaming: bool) -> dict[str, Framing]:
-    """Return how an answer is cut into events, by content type. A stream may come unasked, too."""
-    return {
+def framing_of(endpoint: Endpoint, *, streaming: bool, strict: bool = False) -> dict[str, Framing]:
+    """Return how an answer is cut into events, by content type. A stream may come unasked, too.
+
+    `strict`: what has another type, or none, is read as a document (`*`), so that nothing passes unread.
+    """
+    known: dict[str, Framing] = {
         "text/event-stream": "sse",
         "application/x-ndjson": "ndjson",
         "application/json": endpoint.json_framing if streaming else "whole",
     }
+    return known | {"*": "whole"} if strict else known
