@@ -136,8 +136,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 s = socket.create_connection((ADDRESS, PORT))
 def asked(option):
     value, size = ctypes.create_string_buffer(8192), ctypes.c_uint32(8192)
-    if libc.getsockopt(s.fileno(), socket.SOL_SOCKET, option, value, ctypes.byref(size)): return errno.errorcode[ctypes.get_errno()]
-    return size.value
+    failed = libc.getsockopt(s.fileno(), socket.SOL_SOCKET, option, value, ctypes.byref(size))
+    return errno.errorcode[ctypes.get_errno()] if failed else size.value
 assert asked(socket.SO_RCVBUF) == 4, asked(socket.SO_RCVBUF)
 assert asked(9999) == "ENOPROTOOPT", asked(9999)
 talk(s)"""

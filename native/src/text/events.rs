@@ -7,7 +7,7 @@ use super::calls::Calls;
 use super::edits::Edits;
 use super::escape;
 use super::filter::Start;
-use super::frames::{Frames, Framing, Piece};
+use super::frames::{Frames, Framing, Piece, separators};
 use super::json::{Kind, Reader, Tree};
 use super::lanes::Scratch;
 use super::outcome::Outcome;
@@ -100,8 +100,12 @@ impl Engine {
                 out.extend_from_slice(&bytes[range]);
             }
             Piece::TooLong(range) => {
+                let text = &bytes[range];
+                let is_array = self.start.framing == Framing::Array;
+                let (between, raw) = text.split_at(if is_array { separators(text) } else { 0 });
+                self.separate(between);
                 self.outcome.events += 1;
-                self.unreadable(&bytes[range], out);
+                self.unreadable(raw, out);
             }
             Piece::Event { before, raw } => {
                 self.separate(&bytes[before]);

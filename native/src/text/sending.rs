@@ -14,9 +14,10 @@ impl Engine {
         if self.start.framing != Framing::Array {
             return;
         }
-        let is_first = self.outcome.sent == 0;
+        // What was before it is held back or left out.
+        let is_first_now = self.outcome.sent == 0 && self.outcome.events > 0;
         self.separator.clear();
-        self.separator.extend(between.iter().filter(|byte| !is_first || **byte != b','));
+        self.separator.extend(between.iter().filter(|byte| !is_first_now || **byte != b','));
     }
 
     fn next_element(&mut self, out: &mut Vec<u8>) {

@@ -127,3 +127,16 @@ def test_answers_of_many_choices_stay_fast():
     filtering.feed(events)
     assert perf_counter() - started < 5
     assert len(msgspec.json.decode(filtering.outcome())["open_keys"]) <= 1024
+
+
+@pytest.mark.parametrize("body", [b"[,x", b"[,\xef\xbb\xbf", b'[ ,{"a":1}, ]', b'[{"a":1},,{"b":2}]'])
+def test_arrays_that_are_not_quite_right_pass_as_they_are(body):
+    assert run(ALL[3].start(framing="array"), [body]) == body
+
+
+@pytest.mark.parametrize("before", [b"[", b'[{"a":1},', b'[{"a":1}\n,\n'])
+def test_an_element_that_is_too_long_to_be_looked_at_stands_where_it_stood(before):
+    body = before + b'{"a":"' + b"x" * (9 << 20) + b'"},{"b":2}]'
+    pieces = [body[start : start + 65536] for start in range(0, len(body), 65536)]
+    # Not compared by assert: nobody wants to read what it would print.
+    assert (run(ALL[3].start(framing="array"), pieces) == body) is True

@@ -34,6 +34,11 @@ struct Scan {
     is_bare: bool,
 }
 
+/// How many bytes at the beginning of `text` are between elements.
+pub(in crate::text) fn separators(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count()
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Array {
     place: Place,
@@ -79,8 +84,7 @@ impl Array {
     }
 
     fn between(&mut self, buffer: &mut Buffer, parts: &mut Parts, longest: usize) -> Option<Piece> {
-        let is_separator = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
-        buffer.at += buffer.bytes[buffer.at..].iter().take_while(is_separator).count();
+        buffer.at += separators(&buffer.bytes[buffer.at..]);
         match buffer.bytes.get(buffer.at) {
             None if buffer.ended || buffer.waiting() > longest => buffer.take_all().map(Piece::Other),
             None => None,

@@ -11,6 +11,7 @@ mod whole;
 use std::ops::Range;
 
 use array::Array;
+pub(super) use array::separators;
 use lines::Lines;
 use sse::Sse;
 use whole::Whole;
