@@ -168,3 +168,18 @@ fn set_number(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, va
 async fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into()).connect(to).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_reads_slowly_is_not_given_up() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        prepare_network(&stream).unwrap();
+        // With a limit the kernel would also end connections to those that answer and have no room (tcp(7)).
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), None);
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
+}
