@@ -53,6 +53,7 @@ def backend(name):
     pod["spec"]["containers"][0]["ports"] = [{"name": "http", "containerPort": 9080}]
     # It ends at once when it is told to, with what it was about to answer; servers in earnest wait a while as well.
     pod["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
+    pod["spec"]["terminationGracePeriodSeconds"] = 5
     return json.dumps(pod) + "\n---\n"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from kube_gateway.control import messages
@@ -75,11 +76,13 @@ class WatcherLink:
         """Stay connected until cancelled."""
         pause = _FIRST_PAUSE
         while True:
+            began = time.monotonic()
             try:
                 reader, writer = await self._connect()
             except (OSError, KubeGatewayError) as error:
                 self._tell_once(f"the watcher is away ({_why(error)}), trying again")
-                await asyncio.sleep(pause)
+                # A watcher that hangs has cost its time already; there may be another behind the same address.
+                await asyncio.sleep(max(pause - (time.monotonic() - began), 0.0))
                 pause = min(2 * pause, self._longest_pause)
                 continue
             try:
