@@ -193,25 +193,20 @@ def test_nothing_is_said_in_clear(pods, tmp_path, figures, attack, source, targe
     figures(CLAIM, attacks=1, bytes_in_clear=0)
 
 
-def test_a_try_that_began_before_the_pod_became_strict_does_not_end_in_clear(pods, tmp_path):
+def test_a_try_that_began_before_the_pod_became_strict_does_not_end_in_clear(instance):
     """The peer takes the connection and says nothing, so that the try lasts for as long as a handshake may."""
     marker = secrets.token_hex(16).encode()
-    pods.continue_manager()
-    try:
-        pods.run("turning", "sleep", "3600", encrypt="true")
-        pods.client.wait_settled("turning", timeout=20)
-        text = CLIENT.replace("ADDRESS", repr(pods.address("new"))).replace("PORT", str(PORT))
-        with (
-            pods.capture("turning") as wire,
-            standing_in(pods, {"kind": "silent", "address": pods.address("new"), "bytes": ""}, "new"),
-        ):
-            client = pods.start("turning", sys.executable, "-c", text.replace("MARKER", repr(marker)))
-            time.sleep(1.0)
-            pods.annotate("turning", encrypt="strict")
-            pods.client.wait_settled("turning", timeout=20)
-            outcome = client.communicate(timeout=30)[0].strip()
-    finally:
-        pods.stop_manager()
+    instance.run("new", sys.executable, "-u", "-c", scripts.server(PORT))
+    instance.run("turning", "sleep", "3600", encrypt="true")
+    instance.client.wait_settled("turning", timeout=20)
+    text = CLIENT.replace("ADDRESS", repr(instance.address("new"))).replace("PORT", str(PORT))
+    silent = {"kind": "silent", "address": instance.address("new"), "bytes": ""}
+    with instance.capture("turning") as wire, standing_in(instance, silent, "new"):
+        client = instance.start("turning", sys.executable, "-c", text.replace("MARKER", repr(marker)))
+        time.sleep(1.0)
+        instance.annotate("turning", encrypt="strict")
+        instance.client.wait_settled("turning", timeout=20)
+        outcome = client.communicate(timeout=30)[0].strip()
     assert outcome == "ECONNRESET"
     assert not wire.seen(marker)
     assert PORT not in wire.ports()
