@@ -41,6 +41,13 @@ struct Peer {
     refused: u64,
 }
 
+impl Peer {
+    fn set_not_enrolled(&mut self, remembered: Duration) {
+        (self.enrolled, self.bad, self.identity) = (false, false, None);
+        self.clear_until = Some(Instant::now() + remembered);
+    }
+}
+
 /// `PeerReport` of the Python side.
 #[derive(Serialize)]
 pub struct PeerReport {
@@ -82,10 +89,7 @@ impl Peers {
     }
 
     pub fn not_enrolled(&self, address: IpAddr, remembered: Duration) {
-        self.change(address, |peer| {
-            (peer.enrolled, peer.bad, peer.identity) = (false, false, None);
-            peer.clear_until = Some(Instant::now() + remembered);
-        });
+        self.change(address, |peer| peer.set_not_enrolled(remembered));
     }
 
     /// Nobody answers as its gateway. False, and nothing changes, if it has shown meanwhile that it is enrolled.
@@ -94,8 +98,7 @@ impl Peers {
         self.change(address, |peer| {
             is_unknown = !peer.enrolled;
             if is_unknown {
-                (peer.bad, peer.identity) = (false, None);
-                peer.clear_until = Some(Instant::now() + remembered);
+                peer.set_not_enrolled(remembered);
             }
         });
         is_unknown

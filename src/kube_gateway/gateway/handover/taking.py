@@ -114,20 +114,18 @@ async def take_over(own: Own) -> Inheritance | None:
 
 
 async def _search(own: Own) -> Inheritance | None:
-    tried = False
     why = ""
     began = time.monotonic()
     while names := kernel.abstract_names(PREFIX):
         waited = time.monotonic() - began
         if waited >= (_SEARCH_ON_WITHIN if redirect_port_is_taken(own.addresses) else _SEARCH_WITHIN):
             break
-        tried = True
         found, why = await _try_all(random.sample(names, min(len(names), _MOST_NAMES)), own)
         if found is not None:
             return found
         await asyncio.sleep(_SEARCH_AGAIN)
-    if tried:
-        _log.warning("no older gateway proves itself (%s), starting without", why or "none answers in time")
+    if why:
+        _log.warning("no older gateway proves itself (%s), starting without", why)
     else:
         _log.info("there is no older gateway to take over from")
     return None
