@@ -53,10 +53,15 @@ def pods(cluster, namespace):
 
 
 def fetch(cluster, namespace, host, *, pod="client"):
-    """What `pod` gets from the Service at `host`, once the node's rules know it."""
+    """What `pod` gets from the Service at `host`, once the node's rules know it.
+
+    A connection that was begun before they did stays without an answer for minutes, so each try has an end. (Not by
+    wget's -T, with which Debian's busybox crashes.)
+    """
     url = f"http://[{host}]:8080/" if ":" in host else f"http://{host}:8080/"
+    command = ("timeout", "3", "wget", "-q", "-O-", url)
     return cluster.eventually(
-        f"{pod} fetches {url}", lambda: cluster.exec(pod, "wget", "-q", "-O-", url, namespace=namespace), timeout=20
+        f"{pod} fetches {url}", lambda: cluster.exec(pod, *command, namespace=namespace), timeout=20
     )
 
 
