@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx2
 import pytest
 from aiohttp import web
 
+from kube_gateway.kube.client import KubernetesClient
 from serving import serve
 
 __all__ = ["serve"]
@@ -134,6 +136,14 @@ async def cluster():
 async def client(cluster, serve):
     """A client of the fake cluster."""
     return await serve(cluster.handle)
+
+
+@pytest.fixture
+async def mocked(kmock):
+    """A client of an API server whose answers the test says."""
+    http = httpx2.AsyncClient(base_url=str(kmock.url), trust_env=False)
+    async with KubernetesClient(http) as client:
+        yield client
 
 
 @pytest.fixture
