@@ -1,4 +1,4 @@
-"""The watcher's decisions, as play-books."""
+"""The watcher's decisions on gateways that come, die, leave and are replaced, as play-books."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from control.playbook import World, play, understood
 from kube_gateway.control.actions import Leave
-from kube_gateway.control.decide import is_enrolled, retry_after
+from kube_gateway.control.decide import retry_after
 from kube_gateway.model.settings import settings_from_annotations
 
 BOOKS = {
@@ -102,136 +102,12 @@ BOOKS = {
         >> time 1
         << StartGateway a 2
     """,
-    "a wrong annotation is reported once and changes nothing": """
-        >> pod a encrypt=true
-        >> gateway a ready
-        >> applied a
-        >> pod a encrypt=maybe
-        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
-        <<
-        >> pod a encrypt=perhaps
-        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'perhaps'"
-        >> pod a encrypt=true
-        << ClearProblem a
-        >> time 1
-        <<
-    """,
     "a pod whose program ended is left": """
         >> pod a encrypt=true
         >> gateway a ready
         >> applied a
         >> ends a
         << Leave a
-    """,
-    "flushing ends what would come back encrypted": """
-        >> pod a encrypt=true netflush=true
-        >> pod b encrypt=true
-        >> pod c
-        >> gateway a ready clear b:9000:0 c:9000:0 203.0.113.1:443:0
-        >> applied a
-        >> gateway b starting
-        << Configure b permissive
-        >> applied b
-        <<
-        >> gateway b ready
-        << Flush a 1
-    """,
-    "flushing leaves busy connections alone when asked to": """
-        >> pod a encrypt=true netflush=idle
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:1 b:9001:6
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 2
-    """,
-    "flushing leaves excluded connections alone": """
-        >> pod a encrypt=true netflush=true exclude-ports=9000
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:1 b:9001:1
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 2
-        >> pod a encrypt=true netflush=true exclude-cidrs=10.0.0.0/24
-        << Configure a permissive
-        >> applied a
-        <<
-    """,
-    "flushing leaves alone what an endpoint dials": """
-        >> pod a encrypt=true netflush=true endpoint=true
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:0
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        <<
-    """,
-    "flushing ends what others dialled to an endpoint": """
-        >> pod a encrypt=true netflush=true endpoint=true
-        >> pod b encrypt=true
-        >> gateway a ready clear b:40000:0:9000
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 1
-    """,
-    "flushing leaves alone what is not to be captured": """
-        >> pod a encrypt=true netflush=true podcidr=192.168.0.0/16
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:0
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        <<
-    """,
-    "flushing leaves alone what the peer that dialled excludes": """
-        >> pod a encrypt=true netflush=true
-        >> pod b encrypt=true exclude-ports=9000
-        >> gateway a ready clear b:40000:0:9000 b:40001:0:9001
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 2
-    """,
-    "where the ports do not tell who dialled, both have to capture": """
-        >> pod a encrypt=true netflush=true
-        >> pod b encrypt=true endpoint=true
-        >> gateway a ready clear b:50051:0 b:9000:0
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 2
-    """,
-    "a wrong annotation does not make a new gateway leave": """
-        >> pod a encrypt=strict
-        >> gateway a ready
-        >> applied a
-        >> pod a encrypt=maybe
-        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
-        >> exits a -9
-        >> hooks a
-        <<
-        >> time 1
-        << StartGateway a 2
-        >> gateway a starting
-        <<
-        >> pod a encrypt=strict
-        << ClearProblem a
-        << Configure a strict
-    """,
-    "a wrong annotation does not bring back a gateway that has left": """
-        >> pod a encrypt=true
-        >> gateway a ready
-        >> applied a
-        >> pod a
-        << Leave a
-        >> leaves a
-        >> exits a 0
-        >> pod a encrypt=maybe
-        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'maybe'"
-        >> time 60
-        <<
     """,
     "a pod that is being deleted is left to its gateway": """
         >> pod a encrypt=true netflush=true
@@ -247,65 +123,6 @@ BOOKS = {
         >> hooks a
         >> time 60
         <<
-    """,
-    "an obstacle is reported once and nothing is started until it is gone": """
-        >> pod a encrypt=true
-        >> obstacle a PodSecurity
-        << ReportProblem a 'PodSecurity is in the way'
-        >> time 600
-        <<
-        >> obstacle a Webhook
-        << ReportProblem a 'Webhook is in the way'
-        >> obstacle a
-        << ClearProblem a
-        << StartGateway a 1
-    """,
-    "an obstacle is none of a pod that asks for nothing": """
-        >> pod a
-        >> obstacle a PodSecurity
-        <<
-        >> pod a encrypt=true enabled=false
-        <<
-        >> pod a encrypt=true
-        << ReportProblem a 'PodSecurity is in the way'
-        >> pod a
-        << ClearProblem a
-    """,
-    "an obstacle does not touch a gateway that is there": """
-        >> pod a encrypt=true
-        >> gateway a ready
-        >> applied a
-        >> obstacle a PodSecurity
-        << ReportProblem a 'PodSecurity is in the way'
-        >> pod a encrypt=strict
-        << Configure a strict
-        >> applied a
-        >> exits a 137
-        >> time 60
-        <<
-        >> pod a
-        << ClearProblem a
-    """,
-    "a wrong annotation counts before an obstacle": """
-        >> pod a encrypt=oops
-        >> obstacle a HostNetwork
-        << ReportProblem a "annotation kube-gateway.io/encrypt has the value 'oops'"
-        >> pod a encrypt=true
-        << ReportProblem a 'HostNetwork is in the way'
-    """,
-    "hooks that an obstacle keeps from being removed are a problem": """
-        >> pod a encrypt=strict
-        >> gateway a ready
-        >> exits a -9
-        >> hooks a
-        >> obstacle a PodSecurity
-        >> pod a
-        << ReportProblem a 'PodSecurity is in the way'
-        >> time 60
-        <<
-        >> obstacle a
-        << ClearProblem a
-        << RemoveHooks a
     """,
     "a newer version takes over": """
         >> pod a encrypt=true
@@ -343,38 +160,6 @@ BOOKS = {
         >> pod a encrypt=true
         <<
     """,
-    "connections with a peer that is not decided on are ended all the same": """
-        >> pod a encrypt=true netflush=true
-        >> pod b encrypt=true netflush=true
-        >> peer b
-        >> gateway a ready clear b:9000:1
-        >> gateway b ready clear a:40000:1:9000
-        >> applied a
-        <<
-        >> applied b
-        << Flush a 1
-    """,
-    "a connection that is not the pod's own is not ended": """
-        >> pod a encrypt=true netflush=true
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:1 b:9001:1
-        >> foreign a 10.9.9.9
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        << Flush a 2
-        >> foreign a nonsense
-        << Flush a 2
-    """,
-    "nothing is flushed without encryption": """
-        >> pod a encrypt=false netflush=true
-        >> pod b encrypt=true
-        >> gateway a ready clear b:9000:1
-        >> gateway b ready
-        >> applied a
-        >> applied b
-        <<
-    """,
 }
 
 
@@ -388,73 +173,6 @@ def test_a_play_book_that_is_wrong_is_noticed():
         play(">> pod a encrypt=true\n<<")
     with pytest.raises(AssertionError):
         play(">> pod a\n<< StartGateway a 1")
-
-
-def test_a_peer_counts_as_enrolled_as_long_as_it_shall_be():
-    world = World()
-    world.happen("pod a encrypt=true")
-    assert is_enrolled(world.pods.values(), "10.0.0.2")
-    assert not is_enrolled(world.pods.values(), "10.0.0.3")
-    world.happen("gateway a ready")
-    world.happen("exits a 137")
-    assert is_enrolled(world.pods.values(), "10.0.0.2")
-    world.happen("pod a encrypt=false")
-    assert not is_enrolled(world.pods.values(), "10.0.0.2")
-    world.happen("pod a encrypt=true")
-    world.happen("ends a")
-    assert not is_enrolled(world.pods.values(), "10.0.0.2")
-
-
-def test_a_pod_that_ends_counts_as_enrolled_until_nothing_of_it_runs():
-    """Its gateway drains as one that leaves does, while its application goes on for as long as it is given."""
-    world = World()
-    for event in ("pod a encrypt=true", "gateway a ready", "applied a", "deleted a", "leaves a"):
-        world.happen(event)
-    assert is_enrolled(world.pods.values(), "10.0.0.2")
-    world.happen("ends a")
-    assert not is_enrolled(world.pods.values(), "10.0.0.2")
-
-
-def test_a_peer_counts_as_enrolled_while_its_annotations_are_not_understood():
-    world = World()
-    world.happen("pod a encrypt=maybe")
-    assert not is_enrolled(world.pods.values(), "10.0.0.2")
-    world.happen("gateway a ready")
-    assert is_enrolled(world.pods.values(), "10.0.0.2")
-    world.happen("leaves a")
-    assert not is_enrolled(world.pods.values(), "10.0.0.2")
-
-
-CAPTURED = {
-    "debug=false": True,
-    "podcidr=10.0.0.0/24": True,
-    "endpoint=true": False,
-    "exclude-ports=9000": False,
-    "exclude-cidrs=10.0.0.0/8": False,
-    "podcidr=192.168.0.0/16": False,
-}
-"""Options of the pod that dials port 9000 of another, and whether its gateway captures that."""
-
-
-@pytest.mark.parametrize("server", CAPTURED)
-@pytest.mark.parametrize("client", CAPTURED)
-def test_a_connection_that_comes_back_in_clear_is_never_ended(client, server):
-    world = World()
-    world.happen(f"pod a encrypt=true netflush=true {client}")
-    world.happen(f"pod b encrypt=true netflush=true {server}")
-    world.happen("gateway a ready clear b:9000:0")
-    world.happen("gateway b ready clear a:40000:0:9000")
-    world.happen("applied a")
-    world.happen("applied b")
-    flushed = set()
-    for peer in "ab":
-        world.only_peers = {peer}
-        flushed |= {action.pod for action in world.decide()}
-    if not CAPTURED[client]:
-        assert flushed == set()
-    else:
-        # A pod also leaves those addresses alone that it excludes itself.
-        assert flushed == ({"default/a"} if server.startswith("exclude-cidrs") else {"default/a", "default/b"})
 
 
 def test_the_pause_grows_and_is_bounded():
