@@ -19,11 +19,6 @@ from kube_gateway.identity.authority import create_authority
 OFFER = messages.Offer(listeners=(), maps=(), cgroups=(1,), makers=())
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return create_authority(tmp_path_factory.mktemp("authority") / "ca")
-
-
 async def meet(left, right, ends=None):
     """Both introduce themselves; what each heard, or the error that it ended with."""
     first, second = ends or pair()

@@ -3,115 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import socket
-import sys
 
 import pytest
 
+from gateway.handover_older import Older
 from gateway.handover_partners import gateway
 from kube_gateway import _native
 from kube_gateway.errors import HandoverError
-from kube_gateway.gateway import listeners
 from kube_gateway.gateway.handover import offering, partner, taking
 from kube_gateway.gateway.handover.kernel import abstract_names
 from kube_gateway.gateway.handover.kernel import own_cookie as own_cookie_of
 from kube_gateway.gateway.handover.messages import Introduction, OfferedPolicy, SeenConnection
-from kube_gateway.gateway.handover.offering import Offering, Possessions
 from kube_gateway.gateway.handover.older import OlderGateways
 from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.memory_file import make_memory_file, read_memory_file
-from kube_gateway.identity.authority import create_authority
 from kube_gateway.model.ai_report import BudgetCount
 
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return create_authority(tmp_path_factory.mktemp("authority") / "ca")
-
-
-@pytest.fixture(autouse=True)
-def names_of_this_test(monkeypatch):
-    """Other gateways of this machine are no part of it, and nobody waits as long as a gateway would."""
-    prefix = b"kgw-test-%d-" % os.getpid()
-    for module in (offering, taking):
-        monkeypatch.setattr(module, "PREFIX", prefix)
-        monkeypatch.setattr(module, "INTRODUCED_WITHIN", 1.0)
-    monkeypatch.setattr(taking, "_SEARCH_WITHIN", 2.5)
-    monkeypatch.setattr(taking, "_REFUSED_AGAIN", 0.2)
-    return prefix
-
-
-FLOOD = """
-import os, socket, sys, time
-held = []
-while True:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.setblocking(False)
-    try:
-        connection.connect(bytes.fromhex(sys.argv[1]))
-        connection.send(os.urandom(100))
-    except OSError:
-        connection.close()
-    else:
-        held.append(connection)
-    if len(held) > 500:
-        held.pop(0).close()
-    time.sleep(0.001)
-"""
-
-
-class Older:
-    """An older gateway with one listener and one map."""
-
-    def __init__(self, own, *, cgroups=1, policy=None):
-        self.policy = policy
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.pipe, self.held = os.pipe()
-        self.map = os.open("/dev/zero", os.O_RDONLY)
-        self.cgroups = {101 + number: self.pipe for number in range(cgroups)}
-        self.successors, self.taken_over = [], 0
-        self.offering = Offering(
-            own=lambda: own,
-            possessions=self._possessions,
-            on_successor=lambda: self.successors.append(self.offering.successor),
-            on_taken_over=self._taken_over,
-        )
-
-    def _possessions(self):
-        return Possessions(
-            listeners={"redirect": (self.listener.fileno(),)},
-            maps={"kgw_config": self.map},
-            cgroups=self.cgroups,
-            makers=(7,),
-            enrolled=("10.0.0.9",),
-            seen=(SeenConnection(cookie=2**63, age=7.5, older=True),),
-            policy=self.policy,
-        )
-
-    def _taken_over(self):
-        self.taken_over += 1
-        self.task.cancel()
-
-    async def __aenter__(self):
-        self.task = asyncio.create_task(self.offering.run())
-        await asyncio.sleep(0.02)
-        return self
-
-    async def __aexit__(self, *_):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-        self.listener.close()
-        for descriptor in (self.pipe, self.held, self.map):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-
-    async def until(self, condition):
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0.01)
+pytestmark = pytest.mark.usefixtures("names_of_this_test")
 
 
 async def test_everything_is_handed_over(authority):
@@ -240,102 +150,6 @@ async def test_there_are_no_more_gateways_than_the_hooks_can_know(authority, cap
         inherited = await waiting
         assert list(inherited.pipes) == [101, 102, 103]
         inherited.close()
-
-
-async def test_false_names_do_not_keep_it_from_the_right_one(authority, names_of_this_test):
-    squatters = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(20)]
-    for number, squatter in enumerate(squatters):
-        squatter.bind(b"\0" + names_of_this_test + b"%d" % number)
-        squatter.listen(1)
-    try:
-        async with Older(gateway(authority, generation=1)):
-            inherited = await taking.take_over(gateway(authority, generation=2))
-            await inherited.confirm()
-            inherited.close()
-    finally:
-        for squatter in squatters:
-            squatter.close()
-
-
-async def test_with_false_names_alone_it_starts_without(authority, names_of_this_test, caplog):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
-        squatter.bind(b"\0" + names_of_this_test + b"false")
-        squatter.listen(1)
-        async with asyncio.timeout(5):
-            assert await taking.take_over(gateway(authority, generation=2)) is None
-    assert "starting without" in caplog.text
-
-
-async def test_a_flood_is_bounded_told_once_and_does_not_keep_the_newer_one_out(authority, names_of_this_test, caplog):
-    async with Older(gateway(authority, generation=1)) as older:
-        (name,) = abstract_names(names_of_this_test)
-        most = 0
-
-        async def flood():
-            nonlocal most
-            held = []
-            try:
-                while True:
-                    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                    connection.setblocking(False)
-                    held.append(connection)
-                    with contextlib.suppress(OSError):
-                        connection.connect(name)
-                        connection.send(b"nonsense" if len(held) % 2 else b"\x16\x03\x01\x00")
-                    most = max(most, len(older.offering._guests))
-                    await asyncio.sleep(0.02)
-            finally:
-                for connection in held:
-                    connection.close()
-
-        flooding = asyncio.create_task(flood())
-        try:
-            await asyncio.sleep(1)
-            inherited = await taking.take_over(gateway(authority, generation=2))
-            await inherited.confirm()
-            inherited.close()
-        finally:
-            flooding.cancel()
-            await asyncio.gather(flooding, return_exceptions=True)
-        assert 0 < most <= 16
-    assert caplog.text.count("wants a hand-over and is no gateway of it") == 1
-
-
-async def test_an_application_that_fills_the_queue_does_not_keep_the_newer_one_out(
-    authority, names_of_this_test, monkeypatch
-):
-    monkeypatch.setattr(taking, "INTRODUCED_WITHIN", 4.0)
-    monkeypatch.setattr(taking, "_SEARCH_WITHIN", 10.0)
-    async with Older(gateway(authority, generation=1)):
-        (name,) = abstract_names(names_of_this_test)
-        flood = await asyncio.create_subprocess_exec(sys.executable, "-c", FLOOD, name.hex())
-        try:
-            await asyncio.sleep(0.5)
-            inherited = await taking.take_over(gateway(authority, generation=2))
-            assert inherited is not None
-            await inherited.confirm()
-            inherited.close()
-        finally:
-            flood.kill()
-            await flood.wait()
-
-
-@pytest.mark.parametrize("taken", [True, False])
-async def test_it_asks_on_while_somebody_has_its_ports(authority, names_of_this_test, monkeypatch, taken):
-    monkeypatch.setattr(taking, "_SEARCH_WITHIN", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr(listeners, "REDIRECT_PORT", listener.getsockname()[1])
-        if not taken:
-            listener.close()
-        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        squatter.bind(b"\0" + names_of_this_test + b"false")
-        squatter.listen(1)
-        asking = asyncio.create_task(taking.take_over(gateway(authority, generation=2)))
-        await asyncio.sleep(2)
-        assert asking.done() is not taken
-        squatter.close()
-        # With no name left there is nobody to ask.
-        assert await asking is None
 
 
 async def test_one_that_speaks_to_a_gateway_without_certificate_is_turned_away(authority):
