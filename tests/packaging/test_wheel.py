@@ -11,15 +11,6 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.root
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel() -> Path:
-    """The wheel that `make wheel` has built."""
-    found = list((ROOT / "dist").glob("*.whl"))
-    assert len(found) == 1, f"make wheel leaves one wheel in dist/, there are: {found}"
-    return found[0]
 
 
 @pytest.fixture(scope="module")
