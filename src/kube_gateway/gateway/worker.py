@@ -81,13 +81,7 @@ class Worker:
                     core.listen(message.kind, descriptor)
             case messages.StopListening():
                 core.stop_listening(message.kind)
-            case (
-                messages.Answer()
-                | messages.ServiceAnswer()
-                | messages.SetWatcher()
-                | messages.RememberEnrolled()
-                | messages.SetAuthorization()
-            ):
+            case messages.Answer() | messages.ServiceAnswer() | messages.SetWatcher() | messages.RememberEnrolled():
                 _learn(core, message)
             case messages.ServeFigures() | messages.ShowFigures():
                 self._show_figures(message, descriptors)
@@ -178,11 +172,7 @@ class Worker:
 
 def _learn(
     core: _native.Core,
-    message: messages.Answer
-    | messages.ServiceAnswer
-    | messages.SetWatcher
-    | messages.RememberEnrolled
-    | messages.SetAuthorization,
+    message: messages.Answer | messages.ServiceAnswer | messages.SetWatcher | messages.RememberEnrolled,
 ) -> None:
     """What the watcher says, or an earlier worker has found out."""
     match message:
@@ -194,8 +184,6 @@ def _learn(
             core.set_watcher(is_there=message.is_there)
         case messages.RememberEnrolled():
             core.remember_enrolled(list(message.addresses))
-        case messages.SetAuthorization():
-            core.set_authorization(name=message.name, rules=message.text.encode())
 
 
 def _learn_service(core: _native.Core, message: messages.ServiceAnswer) -> None:
