@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
 
+from kube_gateway.cli import ca as ca_module
 from kube_gateway.cli import main
-from kube_gateway.identity.authority import load_authority
+from kube_gateway.identity.authority import load_authority, new_authority, parse_authority
+from watcher.api import Api
 
 
 @pytest.fixture
@@ -94,3 +98,46 @@ def test_show_refuses_a_key_that_others_can_read(ca, tmp_path):
 )
 def test_a_wrong_command_points_to_its_help(ca, arguments, error):
     assert ca(*arguments) == (2, "", f"{error}hint: kube-gateway ca show --help\n")
+
+
+@pytest.fixture
+def root_without_a_name(monkeypatch):
+    """A cluster whose root names no trust domain; its Secret, as text."""
+    api, root = Api(), new_authority("cluster.local", named=False)
+    data = {
+        key: base64.b64encode(value.encode()).decode()
+        for key, value in {"ca-cert": root.certificate_pem, "ca-key": root.key_pem}.items()
+    }
+    api.put("secrets", {"metadata": {"name": "watcher", "namespace": "kube-gateway"}, "data": data})
+    monkeypatch.setattr(ca_module, "connect", lambda *_: api.client())
+
+    def secret():
+        found = api.objects["secrets"]["kube-gateway/watcher"]["data"]
+        return {key: base64.b64decode(value) for key, value in found.items()}
+
+    return secret
+
+
+def test_rotate_makes_a_root_that_watchers_of_any_trust_domain_take_where_the_old_one_names_none(
+    ca, root_without_a_name
+):
+    code, out, err = ca("rotate")
+    assert (code, err) == (0, "")
+    assert out.startswith("step      1 of 3, introduce: both roots are trusted, the old one signs\n")
+    secret = root_without_a_name()
+    following = (secret["next-ca-cert"], secret["next-ca-key"])
+    new = parse_authority(*following, names=("next-ca-cert", "next-ca-key"), trust_domain="shop.example")
+    assert f"new root  {new.fingerprint}\n" in out
+
+
+def test_rotate_refuses_a_root_that_watchers_might_not_take(ca, root_without_a_name, tmp_path):
+    before = root_without_a_name()
+    ca("create", "--directory", tmp_path, "--trust-domain", "shop.example")
+    assert ca("rotate", "--directory", tmp_path) == (
+        1,
+        "",
+        "error: the root in use names no trust domain, and the new one names shop.example: whether watchers would take "
+        "it is not known here\n"
+        "hint: use a root that names none, or leave out --directory, and such a one is made\n",
+    )
+    assert root_without_a_name() == before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from kube_gateway.identity.authority import create_authority, load_authority, ne
 from kube_gateway.identity.roots import Roots, begin, moved
 from kube_gateway.local import authority_files
 from kube_gateway.local.authority_files import ROTATION_FILE, load_roots, save_roots
+from kube_gateway.local.identity import LocalIdentity
 
 
 def steps(roots):
@@ -111,3 +114,15 @@ def test_a_rotation_cannot_begin_twice_nor_with_the_same_root_nor_for_another_tr
         begin(roots, new_authority("example.org"), now=1.0)
     with pytest.raises(IdentityError, match="under way already"):
         begin(begin(roots, new_authority("cluster.local"), now=1.0), new_authority("cluster.local"), now=2.0)
+
+
+def test_a_root_that_names_no_trust_domain_is_replaced_by_one_that_names_none_either(tmp_path):
+    old = new_authority("cluster.local", named=False)
+    (tmp_path / "ca.crt").write_text(old.certificate_pem)
+    (tmp_path / "ca.key").touch(0o600)
+    (tmp_path / "ca.key").write_text(old.key_pem)
+    instance = SimpleNamespace(authority=tmp_path, revocations=tmp_path / "revoked")
+    life = datetime.timedelta(hours=1)
+    LocalIdentity(instance, life=life).rotate()
+    following = LocalIdentity(instance, life=life).roots.following
+    assert (following.names_trust_domain, following.trust_domain) == (False, "cluster.local")

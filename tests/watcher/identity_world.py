@@ -47,9 +47,12 @@ def hurry(monkeypatch):
 
 
 class World:
-    """One watcher at a time, and gateways of pods on 127.0.0.x."""
+    """One watcher at a time, and gateways of pods on 127.0.0.x.
 
-    def __init__(self, authority):
+    `trust_domain` is what the watcher is told, for a root that names none.
+    """
+
+    def __init__(self, authority, *, trust_domain=None):
         self.api = Api()
         self.api.put("namespaces", {"metadata": {"name": "shop"}})
         data = {
@@ -62,7 +65,7 @@ class World:
             "configmaps", {"metadata": {"name": "kube-gateway-status", "namespace": "kube-gateway"}, "data": {}}
         )
         self.authority = authority
-        self.configuration = configuration(port=free_port())
+        self.configuration = configuration(port=free_port(), trust_domain=trust_domain)
         self.gateways = []
         self.watcher, self._task = None, None
 
@@ -119,7 +122,7 @@ class Gateway:
             chain=issued.chain,
             key=key,
             trust_bundle=signer.bundle.pem,
-            trust_domain="cluster.local",
+            trust_domain=signer.issuer.trust_domain,
             expires=issued.expires,
         )
         self.keeper = CertificateKeeper(
@@ -130,7 +133,7 @@ class Gateway:
         self.use = IdentityUse(self._worker)
         connection = WatcherConnection(
             Whereabouts(host="127.0.0.1", port=world.configuration.port),
-            watcher=str(watcher_id(world.configuration, trust_domain="cluster.local")),
+            watcher=str(watcher_id(world.configuration, trust_domain=signer.issuer.trust_domain)),
             identity=lambda: self.keeper.current,
         )
         self.link = WatcherLink(

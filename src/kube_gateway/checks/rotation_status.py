@@ -8,8 +8,8 @@ from typing import Literal
 from kube_gateway.checks.reported import read_summary
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity import rotation
-from kube_gateway.identity.authority import Authority, new_authority
-from kube_gateway.identity.roots import Roots, begin, moved
+from kube_gateway.identity.authority import Authority
+from kube_gateway.identity.roots import Roots, begin, moved, successor
 from kube_gateway.identity.rotation import Status
 from kube_gateway.kube.client import KubernetesClient
 from kube_gateway.kube.refusals import Conflict
@@ -55,7 +55,7 @@ async def _change(store: IdentityStore, what: Literal["begin", "abort"], *, new:
 
 
 def _begun(roots: Roots, new: Authority | None) -> Roots:
-    return begin(roots, new or new_authority(roots.current.trust_domain), now=time.time())
+    return begin(roots, new or successor(roots.current), now=time.time())
 
 
 def _aborted(roots: Roots) -> Roots:

@@ -84,7 +84,7 @@ def rotate(
 
     Three steps, each taken once every gateway has taken the one before: both roots are trusted, the new one signs, the old
     one is forgotten. The watcher does it, whichever leads, from where it is. A gateway that is away is waited for until
-    its certificate has expired.
+    its certificate has expired. A root that is made names the trust domain that the old one names, or, as that one, none.
     """
     from kube_gateway.cli.rotation import in_cluster, show
     from kube_gateway.errors import UsageError

@@ -42,6 +42,11 @@ class Authority:
         self.trust_domain = trust_domain
 
     @property
+    def names_trust_domain(self) -> bool:
+        """Whether the root itself says of which trust domain it is; if not, only whoever is told knows."""
+        return bool(_named(self.certificate))
+
+    @property
     def certificate_pem(self) -> str:
         """The root as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
@@ -168,13 +173,9 @@ def _check_root(certificate: x509.Certificate, name: str) -> None:
 
 def _trust_domain(certificate: x509.Certificate, name: str, *, wanted: str | None) -> str:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        uris = []
+        named = _named(certificate)
     except (x509.DuplicateExtension, ValueError):
         raise IdentityError(f"{name} has names that are not readable") from None
-    named = [uri.removeprefix("spiffe://") for uri in uris if uri.startswith("spiffe://")]
     if len(named) > 1 or (named and wanted not in (None, named[0])):
         raise IdentityError(
             f"{name} is the root of the trust domain {' and '.join(named)}, and {wanted or 'one'} is wanted",
@@ -185,11 +186,22 @@ def _trust_domain(certificate: x509.Certificate, name: str, *, wanted: str | Non
     return domain
 
 
-def new_authority(trust_domain: str, *, now: datetime.datetime | None = None) -> Authority:
-    """Make a root and its key, for ten years; they are in memory only."""
+def _named(certificate: x509.Certificate) -> list[str]:
+    """The trust domains that a root names."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return [uri.removeprefix("spiffe://") for uri in uris if uri.startswith("spiffe://")]
+
+
+def new_authority(trust_domain: str, *, named: bool = True, now: datetime.datetime | None = None) -> Authority:
+    """Make a root and its key, for ten years; they are in memory only. `named`: it names its trust domain."""
     now = now or datetime.datetime.now(datetime.UTC)
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"kube-gateway root of {trust_domain}"[:64])])
+    common_name = f"kube-gateway root of {trust_domain}" if named else "kube-gateway root"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -201,8 +213,7 @@ def new_authority(trust_domain: str, *, now: datetime.datetime | None = None) ->
         encipher_only=False,
         decipher_only=False,
     )
-    uri = x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -213,10 +224,11 @@ def new_authority(trust_domain: str, *, now: datetime.datetime | None = None) ->
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
-        .sign(key, hashes.SHA256())
     )
-    return Authority(certificate, key, trust_domain=trust_domain)
+    if named:
+        uri = x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")
+        builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+    return Authority(builder.sign(key, hashes.SHA256()), key, trust_domain=trust_domain)
 
 
 def _key_pem(key: PrivateKey) -> bytes:

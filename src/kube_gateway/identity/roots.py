@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from kube_gateway.errors import IdentityError
-from kube_gateway.identity.authority import Authority
+from kube_gateway.identity.authority import Authority, new_authority
 from kube_gateway.identity.bundle import TrustBundle, trust_bundle
 from kube_gateway.identity.rotation import Plan, Rotation, plan
 
@@ -46,12 +46,26 @@ class Roots(msgspec.Struct, frozen=True, kw_only=True):
         return (self.current,) if self.following is None else (self.current, self.following)
 
 
+def successor(current: Authority) -> Authority:
+    """Make a root that whoever takes `current` takes as well: it names the same trust domain, or, as that one, none.
+
+    Whoever makes it need not know the trust domain: where the root names none, only those are told that use it.
+    """
+    return new_authority(current.trust_domain, named=current.names_trust_domain)
+
+
 def begin(roots: Roots, new: Authority, *, now: float) -> Roots:
     """Begin to replace the root by `new`. Raises `IdentityError` when that cannot be."""
     if roots.rotation is not None:
         raise IdentityError(
             f"a rotation is under way already, in the step {roots.rotation.stage}",
             hint="kube-gateway ca rotate --status shows whom it waits for, --abort undoes it",
+        )
+    if new.names_trust_domain and not roots.current.names_trust_domain:
+        raise IdentityError(
+            f"the root in use names no trust domain, and the new one names {new.trust_domain}: whether watchers would "
+            "take it is not known here",
+            hint="use a root that names none, or leave out --directory, and such a one is made",
         )
     if new.trust_domain != roots.current.trust_domain:
         raise IdentityError(

@@ -15,11 +15,11 @@ import msgspec
 from kube_gateway.control import trust
 from kube_gateway.errors import IdentityError
 from kube_gateway.identity import revocation, rotation
-from kube_gateway.identity.authority import Authority, new_authority
+from kube_gateway.identity.authority import Authority
 from kube_gateway.identity.bundle import TrustBundle
 from kube_gateway.identity.issuer import Issuer, RootIssuer
 from kube_gateway.identity.revocation import Revocations
-from kube_gateway.identity.roots import Roots, begin, moved
+from kube_gateway.identity.roots import Roots, begin, moved, successor
 from kube_gateway.identity.rotation import Holder, Waiting
 from kube_gateway.local.authority_files import load_roots, save_roots
 from kube_gateway.local.instance import Instance
@@ -94,7 +94,7 @@ class LocalIdentity:
 
     def rotate(self, new: Authority | None = None) -> None:
         """Begin to replace the root. Raises `IdentityError`."""
-        authority = new or new_authority(self.roots.current.trust_domain)
+        authority = new or successor(self.roots.current)
         roots = begin(self.roots, authority, now=time.time())
         save_roots(self._instance.authority, roots)
         self._take(roots)
