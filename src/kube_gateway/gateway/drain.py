@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
 HANDED_OVER_GRACE = 3600.0
 """Seconds that connections have to finish when a newer gateway has taken over: as when a pod leaves."""
-
-Ending = Literal["leaving", "stopping", "handed over"]
-"""Leaving: new connections go direct from now on, and the hooks go at the end. Stopping (a strict pod's gateway is told to
-end): the hooks stay and refuse. Handed over: they are another gateway's."""
 
 _POLL = 0.1
 _WHOLE_REPORTS = 2

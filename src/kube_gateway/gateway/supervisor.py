@@ -21,7 +21,8 @@ from kube_gateway.gateway.accounting import Accounting
 from kube_gateway.gateway.call_control import CallControl
 from kube_gateway.gateway.certificate import CertificateKeeper
 from kube_gateway.gateway.counting import Counting
-from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Drain, Ending, Load
+from kube_gateway.gateway.departure import Departure, Ending
+from kube_gateway.gateway.drain import HANDED_OVER_GRACE, Load
 from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.gateway.handover.succession import Succession
@@ -68,7 +69,6 @@ class Supervisor:
         self._load = Load()
         self._enrolled: tuple[str, ...] = ()
         self._ended: asyncio.Future[None] | None = None
-        self._drain: Drain | None = None
         self._tasks = Tasks(self._fail)
         self._begun = environment.generation == 1
         self._held_back: set[str] = set()
@@ -82,7 +82,7 @@ class Supervisor:
             authorization=lambda: self._access.offer(),  # noqa: PLW0108 - as well
             revoked=lambda: self._identity.revoked,
             on_change=self._gateways_changed,
-            on_handed_over=lambda: self._begin_drain(HANDED_OVER_GRACE, "handed over"),
+            on_handed_over=lambda: self._depart(HANDED_OVER_GRACE, "handed over"),
         )
         self._connection = WatcherConnection(
             environment.control, watcher=environment.watcher, identity=lambda: self._certificate.current
@@ -97,6 +97,14 @@ class Supervisor:
         )
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
+        )
+        self._departure = Departure(
+            self._tasks,
+            hooks=self._hooks,
+            worker=self._worker,
+            load=lambda: self._load,
+            close=self._close_ports,
+            on_end=self._end,
         )
         self._identity = IdentityUse(self._worker.send)
         self._questions = Questions(ask=self._link.send, tell=self._worker.send)
@@ -124,7 +132,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        loop.add_signal_handler(signal.SIGINT, self._begin_drain, _TERM_GRACE, "leaving")
+        loop.add_signal_handler(signal.SIGINT, self._depart, _TERM_GRACE, "leaving")
         if self._environment.settings is not None:
             self._configure(self._environment.settings)
         self._tasks.run("link", self._link.run())
@@ -163,7 +171,7 @@ class Supervisor:
                     ended = _native.destroy_connections(list(message.cookies))
                     _log.info("ended %d connections that were in clear", ended)
                 case control.Leave():
-                    self._begin_drain(message.grace, "leaving")
+                    self._depart(message.grace, "leaving")
                 case control.Elsewhere():
                     leader = parse_whereabouts(message.control) if message.control else None
                     self._link.reconnect(soon=self._connection.try_next(leader))
@@ -384,44 +392,31 @@ class Supervisor:
 
         By hand (SIGINT) a gateway is told to undo its hooks and leave.
         """
-        in_cluster = self._environment.cgroup is None
-        self._begin_drain(_TERM_GRACE, "stopping" if self._is_strict or in_cluster else "leaving")
+        if self._environment.cgroup is not None:
+            self._depart(_TERM_GRACE, "stopping" if self._is_strict else "leaving")
+        elif "application" not in self._tasks:
+            self._tasks.run("application", self._end_with_application())
 
-    def _begin_drain(self, grace: float, ending: Ending) -> None:
-        """Let connections finish, then end."""
-        if self._drain is not None:
-            self._drain.shorten(grace)
-            return
-        _log.info("%s: old connections have %g s to finish", ending, grace)
+    async def _end_with_application(self) -> None:
+        await self._departure.outlast_application()
+        self._depart(_TERM_GRACE, "stopping")
+
+    def _depart(self, grace: float, ending: Ending) -> None:
         self._state = "draining"
-        self._drain = Drain(grace)
-        # An older gateway that has not heard that this one works goes on, and the hooks are its own.
-        self._tasks.stop("take over", "attach", "offer")
-        if ending == "leaving" and self._hooks.in_charge:
-            try:
-                self._hooks.configure(self._settings, capture=False)
-            except _native.NativeError as error:
-                self._fail(error)
-                return
-        if ending == "handed over":
-            self._hooks.native.unguard()
-            self._tasks.stop("certificate")
-            self._worker.send(messages.StopListening(kind="redirect"))
+        try:
+            self._departure.begin(grace, ending, settings=self._settings)
+        except _native.NativeError as error:
+            self._fail(error)
+        else:
+            self._report()
+
+    def _close_ports(self, ending: Ending) -> None:
         self._counting.port.close()
         if self._listeners is not None:
             for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
                 self._listeners.close(kind)
-        self._worker.send(messages.Drain())
-        self._tasks.run("drain", self._finish(self._drain, ending))
-        self._report()
 
-    async def _finish(self, drain: Drain, ending: Ending) -> None:
-        unfinished = await drain.wait(lambda: self._load) if "worker" in self._tasks else 0
-        if unfinished:
-            _log.warning("%d connections did not finish in time and are reset", unfinished)
-        if ending == "leaving":
-            self._hooks.remove()
-        _log.info("left")
+    def _end(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
@@ -437,7 +432,7 @@ class Supervisor:
             if "worker" not in self._tasks:
                 self._report()
             # What a gateway carries that takes nothing new any more needs no certificate.
-            if self._environment.cgroup is None and not self._link.connected and self._drain is None:
+            if self._environment.cgroup is None and not self._link.connected and self._state != "draining":
                 self._certificate.check()
             await asyncio.sleep(_REPORT_EVERY)
 
