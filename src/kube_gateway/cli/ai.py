@@ -184,7 +184,7 @@ def detectors(output: str) -> None:
 
 
 def _text(file: Path) -> str:
-    from kube_gateway.ai.policy.text import MOST_CHARACTERS
+    from kube_gateway.policy_text import MOST_CHARACTERS
 
     try:
         if str(file) == "-":

@@ -88,7 +88,7 @@ class AccessPolicies:
 
     def _read(self, path: Path) -> None:
         # Not needed before there is a file, and not small.
-        from kube_gateway.ai.policy.text import parse
+        from kube_gateway.policy_text import parse
 
         key = _key(path)
         try:
