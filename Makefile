@@ -1,5 +1,6 @@
-# Two commands: `make demo` shows the product's main job, `make test` passes every test. Each sets up all it needs on a
-# fresh Debian 12 machine (root, Linux 5.10 or later) and says what it does. Nothing is set up twice.
+# Two commands: `make demo` shows the product's main job, `make test` passes every test that needs no cluster and no virtual
+# machine, those of hostile conditions in their short form. Each sets up all it needs on a fresh Debian 12 machine (root,
+# Linux 5.10 or later) and says what it does. Nothing is set up twice.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -41,7 +42,7 @@ apt = for package in $(1); do \
 help:
 	@echo 'make demo    two running pods, in clear and then encrypted'
 	@echo 'make demo-ai LLM calls of running pods under control, with a real Ollama'
-	@echo 'make test    all checks and tests'
+	@echo 'make test    all checks, and all tests that need no cluster and no virtual machine'
 	@echo 'make test-hostile hostile input, attackers and faults, in full, and a table of what was shown'
 	@echo 'make bench   against no proxy and against Envoy, in one run'
 	@echo 'make bench-ai against no proxy and against a LiteLLM proxy, in one run'

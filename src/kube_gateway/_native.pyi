@@ -211,7 +211,8 @@ def decide_access(
     and what a dry run would deny. Raises NativeError for rules that are not understood."""
 
 def drop_privileges() -> None:
-    """Become nobody, without capabilities and without a way back. To be called while the process has one thread."""
+    """Give up all capabilities (before Linux 5.19 all but CAP_BPF) and the way back to them, and become nobody where the
+    container may change users; else stay root without rights. To be called while the process has one thread."""
 
 def connections() -> bytes:
     """Established TCP connections of this network namespace as a JSON array of objects with `cookie`, `local_address`,

@@ -6,12 +6,20 @@ do next (`hint`). The command line prints both on one line each and turns the cl
     KubeGatewayError            exit 1
     +-- UsageError              exit 2: the command or a value in it is wrong
     |   +-- InvalidAnnotation
+    |   +-- PolicyError         policy_text: a policy cannot be read or means nothing
     +-- EnvironmentProblem      exit 1: this machine lacks something (privilege, kernel, cgroup2, a program)
     |   +-- NeedsPrivilege      exit 77: a gateway that is privileged could work here
     +-- IdentityError           exit 1: certificate authority, certificate or key
+    |   +-- ReceiptRefused      identity/receipts: it proves nothing
     +-- LocalModeError          exit 1: local pods and their manager
     +-- CaptureError            exit 1: the wire could not be observed completely
     +-- HandoverError           exit 1: two gateways of one pod, and a hand-over between them
+    +-- KubernetesError         kube/refusals, exit 1: the API server refused, or could not be asked
+    |   +-- Forbidden, NotFound, Conflict, Gone, Invalid, Unreachable
+    +-- LeadershipLost          kube/lease, exit 1: we led, and may not go on
+    +-- NotReady                watcher/acting, exit 1: something is not known yet; it is tried again
+
+Those with a module are defined there, as they have fields or words of their own.
 """
 
 

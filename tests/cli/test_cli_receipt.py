@@ -128,7 +128,9 @@ def test_what_is_no_receipt_is_told(authority, tmp_path, content, capfd):
     assert capfd.readouterr().err.startswith("error: the receipt proves nothing: it is not what a gateway writes (")
 
 
-def test_files_that_are_missing_or_no_root_are_told(authority, made, tmp_path, capfd):
+def test_files_that_are_missing_or_no_root_are_told(authority, made, tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("KUBE_GATEWAY_RUN", raising=False)
+    monkeypatch.delenv("KUBE_GATEWAY_INSTANCE", raising=False)
     assert run(authority, tmp_path / "none.json") == 1
     assert main.run(["verify", "--check", str(made), "--root", "/nonexistent/ca.crt"]) == 1
     assert main.run(["verify", "--check", str(made), "--root", str(made)]) == 1
@@ -136,7 +138,7 @@ def test_files_that_are_missing_or_no_root_are_told(authority, made, tmp_path, c
         f"error: cannot read {tmp_path / 'none.json'}: No such file or directory\n"
         "error: cannot read /nonexistent/ca.crt: No such file or directory\n"
         "hint: give the root that the pod's certificate comes from: --root FILE; of local pods, "
-        "/run/kube-gateway/local/authority/ca.crt\n"
+        "/run/kube-gateway/local/ca/ca.crt\n"
         f"error: {made} holds no readable certificate\n"
         "hint: give the root: --root ca.crt\n"
     )

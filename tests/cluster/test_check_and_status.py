@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -184,10 +185,18 @@ async def publish(cluster, installed, kubeconfig, until):
         KubernetesClient.connect(kubeconfig=kubeconfig) as writer,
         asyncio.timeout(30),
     ):
-        copy = ClusterCopy(reader, configuration, on_pod=lambda _: None, on_services=lambda _: None)
+        copy = ClusterCopy(
+            reader,
+            configuration,
+            on_pod=lambda _: None,
+            on_services=lambda _: None,
+            revocations=tuple,
+            trust_domain="cluster.local",
+        )
         tasks = [asyncio.create_task(copy.run())]
         await copy.pods_known()
-        tasks.append(asyncio.create_task(Publisher(writer, configuration, cluster=copy).run()))
+        nothing = SimpleNamespace(trusted=frozenset(), status=None)
+        tasks.append(asyncio.create_task(Publisher(writer, configuration, cluster=copy, identities=nothing).run()))
         try:
             while not until():
                 assert not any(task.done() for task in tasks)

@@ -54,15 +54,15 @@ def test_one_that_never_connected():
     assert not gateway.is_connected
     assert gateway.state == "starting"
     assert not gateway.send(messages.Leave(grace=1.0))
-    gateway.configure(SETTINGS, pod=POD)
+    gateway.configure(SETTINGS, pod=POD, authorize=False)
     gateway.leave(1.0)
     assert (gateway.applied, gateway.revision, gateway.told_to_leave) == (None, first, False)
 
 
 def test_settings_that_were_sent_count_as_applied(gateway, line):
     first = gateway.revision
-    gateway.configure(SETTINGS, pod=POD)
-    gateway.configure(Settings(), pod=POD)
+    gateway.configure(SETTINGS, pod=POD, authorize=False)
+    gateway.configure(Settings(), pod=POD, authorize=False)
     assert gateway.applied == Settings()
     assert [message.revision for message in line.said] == [first + 1, first + 2]
     assert line.said[0] == messages.Configure(
@@ -76,7 +76,7 @@ def test_settings_that_were_sent_count_as_applied(gateway, line):
 
 def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
     first = gateway.revision
-    gateway.configure(SETTINGS, pod=POD)
+    gateway.configure(SETTINGS, pod=POD, authorize=False)
     gateway.leave(1.0)
     gateway.disconnected(line)
     assert gateway.applied == SETTINGS
@@ -84,7 +84,7 @@ def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
     gateway.connected(Line())
     assert gateway.applied is None
     assert not gateway.told_to_leave
-    gateway.configure(SETTINGS, pod=POD)
+    gateway.configure(SETTINGS, pod=POD, authorize=False)
     assert gateway.revision == first + 2
     # What it said on the earlier line may have come late.
     gateway.reported(msgspec.structs.replace(report("ready"), settings_revision=first + 1))
@@ -96,7 +96,7 @@ def test_what_an_earlier_line_carried_may_not_have_arrived(gateway, line):
 
 def test_nothing_is_sent_on_a_line_that_is_closing(gateway, line):
     line.close()
-    gateway.configure(SETTINGS, pod=POD)
+    gateway.configure(SETTINGS, pod=POD, authorize=False)
     gateway.leave(1.0)
     assert line.said == []
     assert (gateway.applied, gateway.told_to_leave) == (None, False)

@@ -53,6 +53,12 @@ JUDGED = {
     "of a strict pod, whose peer is not ready": (STRICT, "starts", {}, "stays", "peer-not-ready"),
     "to a strict pod, by one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, INBOUND, "stays", "exempt"),
     "a probe of a strict pod": (STRICT, None, {**INBOUND, "remote": NODE, "own_port": 8080}, "stays", "exempt"),
+    "a probe of a strict pod, from its router": (
+        STRICT, None, {**INBOUND, "own_port": 8080, "from_router": True}, "stays", "exempt",
+    ),
+    "of a strict pod's router, to a port that is not probed": (
+        STRICT, None, {**INBOUND, "from_router": True}, "ends", "strict",
+    ),
     "of a strict pod's node, to a port that is not probed": (STRICT, None, {**INBOUND, "remote": NODE}, "ends", "strict"),
     "of a strict pod, to one who is exempt": (f"{STRICT} exempt-sources=10.0.0.0/28", None, {}, "ends", "strict"),
     "excluded by a strict pod": (f"{STRICT} exclude-cidrs=10.0.0.0/28", None, {}, "stays", "not-captured"),

@@ -21,10 +21,10 @@ def told(**more):
     )
 
 
-def connection(port=8080, *, remote=PEER, relayed=False):
+def connection(port=8080, *, remote=PEER, relayed=False, from_router=False):
     return ClearConnection(
         cookie=7, local_address="10.0.0.2", local_port=port, remote_address=remote, remote_port=40000, relayed=relayed,
-        idle=0.0,
+        idle=0.0, from_router=from_router,
     )  # fmt: skip
 
 
@@ -44,11 +44,21 @@ def test_what_was_accepted_on_a_closed_port_is_ended():
         (connection(8500), {}),
         (connection(relayed=True), {}),
         (connection(remote="10.0.0.1"), {}),
+        (connection(from_router=True), {}),
         (connection(), {"exempt_sources": ("10.0.0.8/30",)}),
         (connection(), {"metrics_port": 8080}),
         (connection(18443), {}),
     ],
-    ids=["another port", "made by the pod", "relayed", "a probe", "an exempt source", "figures", "a tunnel"],
+    ids=[
+        "another port",
+        "made by the pod",
+        "relayed",
+        "a probe",
+        "a router's probe",
+        "an exempt source",
+        "figures",
+        "a tunnel",
+    ],
 )
 def test_what_is_not_meant_goes_on(one, settings):
     assert not ended(one, **settings)
@@ -56,6 +66,7 @@ def test_what_is_not_meant_goes_on(one, settings):
 
 def test_a_node_is_no_more_than_any_other_where_it_does_not_probe():
     assert ended(connection(9090, remote="10.0.0.1"), closed=((9090, 9090),))
+    assert ended(connection(9090, from_router=True), closed=((9090, 9090),))
 
 
 def test_without_closed_ports_nothing_is_looked_at():

@@ -69,6 +69,13 @@ def test_a_connection_grows_older_although_it_is_used(pair, tmp_path):
     assert 0.29 <= age <= time.monotonic() - begun + 0.1
 
 
+@pytest.mark.parametrize("routers", [("127.0.0.1",), ("192.0.2.1",)], ids=["the router", "another"])
+def test_what_the_router_has_dialled_is_told(pair, tmp_path, monkeypatch, routers):
+    monkeypatch.setattr(inventory, "routers", lambda: routers)
+    port = pair()
+    assert look(Inventory(tmp_path))[port].from_router == (routers == ("127.0.0.1",))
+
+
 def test_more_than_are_reported_are_counted(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(inventory, "MOST_REPORTED", 2)
     for _ in range(3):

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from kube_gateway.errors import EnvironmentProblem
-from kube_gateway.gateway.listeners import Listeners
+from kube_gateway.gateway import listeners as listeners_module
+from kube_gateway.gateway.listeners import Listeners, redirect_port_is_taken
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, REDIRECT_PORT, TLS_TUNNEL_PORT
 
 # Loopback addresses that nothing else uses stand in for those of a pod.
@@ -133,3 +134,20 @@ async def test_it_takes_a_moment_until_peers_know(listeners):
     began = time.monotonic()
     await listeners.known("tls")
     assert time.monotonic() - began < 0.1
+
+
+@pytest.mark.parametrize(
+    ("family", "loopback", "own"),
+    [(socket.AF_INET, "192.0.2.1", "10.0.0.2"), (socket.AF_INET6, "2001:db8::1", "fd00::2")],
+    ids=["ipv4", "ipv6"],
+)
+def test_nobody_listens_on_an_address_that_is_not_there(monkeypatch, family, loopback, own):
+    monkeypatch.setitem(listeners_module._LOOPBACK, family, loopback)
+    assert not redirect_port_is_taken([own])
+
+
+def test_what_cannot_be_found_out_is_not_taken_for_free(monkeypatch):
+    # A link-local address needs the number of its link.
+    monkeypatch.setitem(listeners_module._LOOPBACK, socket.AF_INET6, "fe80::1")
+    with pytest.raises(EnvironmentProblem, match=f"cannot ask for fe80::1 port {REDIRECT_PORT}: Invalid argument"):
+        redirect_port_is_taken(["fd00::2"])

@@ -70,7 +70,7 @@ def wait_gateway(instance, name, state, *, seconds=20.0):
 
 def test_a_half_written_record_does_not_keep_the_others_from_being_adopted(instance):
     instance.run("one", "sleep", "3600")
-    (instance.instance.pod_directory("one") / "pod.new").write_text("{")
+    (instance.instance.pod_directory("one") / ".pod.json.new").write_text("{")
     restart_manager(instance)
     assert instance.pod("one").state == "running"
 

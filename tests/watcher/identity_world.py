@@ -61,13 +61,16 @@ class World:
             if value is not None
         }
         self.api.put("secrets", {"metadata": {"name": "watcher", "namespace": "kube-gateway"}, "data": data})
-        self.api.put(
-            "configmaps", {"metadata": {"name": "kube-gateway-status", "namespace": "kube-gateway"}, "data": {}}
-        )
+        self.make_map("kube-gateway-status")
+        self.make_map("kube-gateway-revoked")
         self.authority = authority
         self.configuration = configuration(port=free_port(), trust_domain=trust_domain)
         self.gateways = []
         self.watcher, self._task = None, None
+
+    def make_map(self, name):
+        """As the manifest does: without data."""
+        self.api.put("configmaps", {"metadata": {"name": name, "namespace": "kube-gateway"}})
 
     def begin_watcher(self):
         # As from a mounted file that has not been renewed.

@@ -92,7 +92,12 @@ class Watcher:
 
     def lead(self):
         self.cluster = Cluster(
-            self.api.client(), self.configuration, on_pod=lambda _: None, on_services=self.endpoint.services_changed
+            self.api.client(),
+            self.configuration,
+            on_pod=lambda _: None,
+            on_services=self.endpoint.services_changed,
+            revocations=tuple,
+            trust_domain="cluster.local",
         )
         self._tasks.append(asyncio.create_task(self.cluster.run()))
         self.endpoint.lead(self.cluster, self.looks.append)

@@ -40,7 +40,14 @@ class SimulatedWatcher:
         self.services_changed = []
         settings = configuration(image=image, longest_retry=LONGEST_PAUSE, **options)
         client = api.client()
-        self.cluster = Cluster(client, settings, on_pod=self.queue.add, on_services=self.services_changed.append)
+        self.cluster = Cluster(
+            client,
+            settings,
+            on_pod=self.queue.add,
+            on_services=self.services_changed.append,
+            revocations=tuple,
+            trust_domain="cluster.local",
+        )
         actor = Actor(client, settings, cluster=self.cluster, signer=signer(), instance=instance)
         self.reconciler = Reconciler(settings, cluster=self.cluster, actor=actor)
         self.looks = collections.Counter()

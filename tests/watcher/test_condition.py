@@ -92,7 +92,7 @@ def test_strict_is_claimed_once_it_is_in_force():
     # Nothing new has been sent, then it is on its way, then there.
     assert claim(body, {1: gateway}) is None
     strict = settings_from_annotations({f"{ANNOTATION_PREFIX}encrypt": "strict"})
-    gateway.configure(strict, pod=POD)
+    gateway.configure(strict, pod=POD, authorize=False)
     assert claim(body, {1: gateway}) is None
     assert gateway.reported(msgspec.structs.replace(report(), settings_revision=gateway.revision))
     assert "no others" in claim(body, {1: gateway}).message
@@ -102,7 +102,7 @@ def test_what_an_earlier_watcher_has_said_is_not_taken_for_in_force():
     body = with_gateways(pod_body(**WANTED), running())
     first, second = line(applied=ON), line(None)
     time.sleep(0.002)
-    second.configure(ON, pod=POD)
+    second.configure(ON, pod=POD, authorize=False)
     second.reported(first.report)
     assert claim(body, {1: second}) is None
 

@@ -36,7 +36,9 @@ async def test_a_gateway_is_served(watcher, web_context):
     await until(lambda: gateway.state == "ready")
     assert set(watcher.looks) == {"shop/web"}
     gateway.configure(
-        Settings(wanted=True, encryption="strict"), pod=Pod(name="web", uid="1", addresses=("127.0.0.1",))
+        Settings(wanted=True, encryption="strict"),
+        pod=Pod(name="web", uid="1", addresses=("127.0.0.1",)),
+        authorize=False,
     )
     assert await line.hear() == messages.Configure(
         revision=gateway.revision, addresses=("127.0.0.1",), settings=Settings(wanted=True, encryption="strict")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 
 import pytest
 
+from kube_gateway.checks import revocation_map
 from kube_gateway.checks.identities import read_identity
 from kube_gateway.checks.revocation_map import change_revocations
 from kube_gateway.checks.rotation_status import rotate
@@ -16,6 +18,8 @@ from kube_gateway.watcher import summary as summary_module
 from kube_gateway.watcher.authority_secret import put_authority
 from watcher.identity_world import SECRET, World, hurry, until
 from watcher.made import pod_body
+
+REVOKED = "kube-gateway/kube-gateway-revoked"
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -231,6 +235,8 @@ async def test_a_root_that_is_replaced_at_once_ends_a_rotation(world, tmp_path, 
     await until(lambda: world.rotation is not None)
     new = world.signer.roots.following if root != "another" else create_authority(tmp_path / "other")
     web.takes = True
+    # What came while its worker did not do as it was told is not on its way for ever.
+    web.use.use(web.keeper.current)
     done = await put_authority(world.api.client(), new, namespace="kube-gateway", replace=True)
     assert done == "Secret kube-gateway/watcher is replaced"
     assert set(stored(world)) == {"ca-cert", "ca-key"}
@@ -238,7 +244,7 @@ async def test_a_root_that_is_replaced_at_once_ends_a_rotation(world, tmp_path, 
     assert world.rotation is None
 
 
-@pytest.mark.parametrize("why", ["not understood", "forbidden"])
+@pytest.mark.parametrize("why", ["not understood", "forbidden", "deleted"])
 async def test_who_does_not_know_who_is_revoked_does_not_lead(world, why):
     web, db = world.start_gateway("web", 2), world.start_gateway("db", 3)
     await until(lambda: web.connects and web.says and db.connects and db.says)
@@ -247,19 +253,68 @@ async def test_who_does_not_know_who_is_revoked_does_not_lead(world, why):
     )
     await until(lambda: db.revoked == ("uid-web",) and not web.link.connected)
     await world.stop_watcher()
-    found = world.api.objects["configmaps"]["kube-gateway/kube-gateway-revoked"]["data"]
-    before = dict(found)
+    body = copy.deepcopy(world.api.objects["configmaps"][REVOKED])
     if why == "forbidden":
         world.api.forbidden.add("configmaps")
+    elif why == "deleted":
+        world.api.remove("configmaps", REVOKED)
     else:
-        found.update(dict.fromkeys(found, "nonsense"))
+        world.api.put("configmaps", {**body, "data": dict.fromkeys(body["data"], "nonsense")})
     world.begin_watcher()
     await asyncio.sleep(0.5)
     assert world.watcher._endpoint._cluster is None
     assert db.revoked == ("uid-web",)
     world.api.forbidden.clear()
-    found.update(before)
+    world.api.put("configmaps", body)
     await until(lambda: db.link.connected)
     await asyncio.sleep(0.3)
     assert db.revoked == ("uid-web",)
     assert not web.link.connected
+
+
+async def revoke(world, pod):
+    return await change_revocations(
+        world.api.client(), pod=pod, uid="", restored=False, namespace="shop", watcher="kube-gateway"
+    )
+
+
+async def test_who_deletes_the_list_takes_nobody_back(world, caplog):
+    web, db = world.start_gateway("web", 2), world.start_gateway("db", 3)
+    await until(lambda: web.connects and web.says and db.connects and db.says)
+    await revoke(world, "web")
+    await until(lambda: db.revoked == ("uid-web",) and not web.link.connected)
+    world.api.remove("configmaps", REVOKED)
+    await asyncio.sleep(0.5)
+    assert db.revoked == ("uid-web",)
+    assert not web.link.connected
+    assert [record.getMessage() for record in caplog.records if REVOKED in record.getMessage()] == [
+        f"a revocation would not be seen: the ConfigMap {REVOKED} is missing, and with it who is revoked "
+        "(kubectl -n kube-gateway create configmap kube-gateway-revoked)"
+    ]
+    with pytest.raises(IdentityError, match="is missing"):
+        await revoke(world, "db")
+
+
+async def test_a_list_that_is_made_anew_has_those_that_were_revoked(world):
+    web, db = world.start_gateway("web", 2), world.start_gateway("db", 3)
+    await until(lambda: web.connects and web.says and db.connects and db.says)
+    await revoke(world, "web")
+    await until(lambda: db.revoked == ("uid-web",) and not web.link.connected)
+    world.api.remove("configmaps", REVOKED)
+    world.make_map("kube-gateway-revoked")
+    # At once: what is written before the watcher has looked must not be all that is revoked.
+    assert [one.uid for one in await revoke(world, "db")] == ["uid-web", "uid-db"]
+    await until(lambda: not db.link.connected)
+    assert not web.link.connected
+
+
+async def test_while_no_watcher_has_written_the_list_nobody_is_revoked_past_it(world, monkeypatch):
+    monkeypatch.setattr(revocation_map, "_WRITTEN_WITHIN", 0.0)
+    await world.stop_watcher()
+    world.api.remove("configmaps", REVOKED)
+    world.make_map("kube-gateway-revoked")
+    with pytest.raises(IdentityError, match="no watcher has written yet"):
+        await change_revocations(
+            world.api.client(), pod="", uid="uid-web", restored=False, namespace="shop", watcher="kube-gateway"
+        )
+    assert "data" not in world.api.objects["configmaps"][REVOKED]

@@ -33,6 +33,7 @@ def api(monkeypatch):
     monkeypatch.setattr(module, "_LOOK_FOR_AUTHORITY", 0.02)
     made = Api()
     made.put("namespaces", {"metadata": {"name": "shop"}})
+    made.put("configmaps", {"metadata": {"name": "kube-gateway-revoked", "namespace": "kube-gateway"}})
     return made
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -197,6 +198,9 @@ class World:
             raise self.error
 
 
+NO_IDENTITIES = SimpleNamespace(trusted=frozenset(), status=None)
+
+
 @contextlib.asynccontextmanager
 async def publishing(world, monkeypatch):
     """Publish with pauses a thousand times shorter."""
@@ -205,7 +209,7 @@ async def publishing(world, monkeypatch):
     configuration = Configuration(
         name="watcher-1", address="10.0.0.2", authority=Path(), certificate_life=datetime.timedelta(hours=1)
     )
-    task = asyncio.create_task(Publisher(world, configuration, cluster=world).run())
+    task = asyncio.create_task(Publisher(world, configuration, cluster=world, identities=NO_IDENTITIES).run())
     yield
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -20,7 +20,6 @@ from kube_gateway.ai.pattern import Action, Check, Pattern
 
 _BASE64_URL = "[A-Za-z0-9_-]"
 _BASE64 = "[A-Za-z0-9+/]"
-_DIGIT = "[0-9]"
 
 
 class Detector(msgspec.Struct, frozen=True, kw_only=True):

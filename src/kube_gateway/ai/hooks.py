@@ -19,8 +19,8 @@ import msgspec
 from kube_gateway.ai.hook_threads import HookFailed, HookThreads
 from kube_gateway.ai.policy.quantities import seconds_of
 from kube_gateway.ai.policy.rules import HookRule
-from kube_gateway.ai.policy.text import PolicyError
 from kube_gateway.ai.shape import LaneName
+from kube_gateway.policy_text import PolicyError
 
 GROUP = "kube_gateway.ai"
 _T = TypeVar("_T")

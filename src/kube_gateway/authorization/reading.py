@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 def read_policies(text: str) -> tuple[GatewayPolicy, ...]:
     """All policies of a file, YAML or JSON, one document each. Raises `UsageError` that begins with the field."""
     # Not needed in a cluster, where the API server gives objects.
-    from kube_gateway.ai.policy.text import parse  # noqa: PLC0415
+    from kube_gateway.policy_text import parse  # noqa: PLC0415
 
     values = [parse(part) for part in _DOCUMENTS.split(text)]
     policies = tuple(read_object(value) for value in values if value is not None)

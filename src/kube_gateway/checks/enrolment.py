@@ -15,6 +15,7 @@ from kube_gateway.errors import InvalidAnnotation
 from kube_gateway.model.ports import ANNOTATION_PREFIX
 from kube_gateway.model.settings import Settings, at_least_strict, settings_from_annotations
 from kube_gateway.watcher import condition
+from kube_gateway.watcher.configuration import CONTROL_PORT
 from kube_gateway.watcher.generations import NEEDS_PRIVILEGE, Generation, container_name, generations
 from kube_gateway.watcher.objects import Condition, PodObject, our_annotations
 from kube_gateway.watcher.summary import PodSummary
@@ -160,7 +161,7 @@ def _hint(seen: PodObject, state: State, where: str) -> str:
     if state == "off":
         return f"kubectl annotate pod {where} --overwrite {ANNOTATION_PREFIX}encrypt=true"
     if state == "unknown":
-        return "kube-gateway check, and see that no NetworkPolicy keeps the pod from the watcher's port 18444"
+        return f"kube-gateway check, and see that no NetworkPolicy keeps the pod from the watcher's port {CONTROL_PORT}"
     if ended is not None and ended.exit_code == NEEDS_PRIVILEGE:
         return PRIVILEGED_HINT
     if newest is not None and state == "died":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgspec
@@ -18,6 +19,8 @@ _LONGEST_LIFE = 30 * 86400.0
 """Seconds: the longest life of certificates that a watcher can be told, for where it has not said which it was told."""
 
 _TRIES = 5
+_WRITTEN_WITHIN = 1.0
+"""Seconds between two tries while no watcher has written into the ConfigMap."""
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -43,20 +46,23 @@ async def change_revocations(
     life = summary.certificate_life if isinstance(summary, Summary) else _LONGEST_LIFE
     for _ in range(_TRIES):
         stored = await store.revocations()
+        before = stored.revocations
         if not uid:
-            return stored.revocations
-        if restored and not is_revoked(stored.revocations, uid):
+            return before or ()
+        if before is None:
+            # Made a moment ago. The watcher may know of others, and what is written now would take these back.
+            await asyncio.sleep(_WRITTEN_WITHIN)
+            continue
+        if restored and not is_revoked(before, uid):
             raise IdentityError(f"no pod with the uid {uid} is revoked", hint="kube-gateway revoke --list")
-        wanted = (
-            restore(stored.revocations, uid)
-            if restored
-            else revoke(stored.revocations, uid, pod=name, life=life, now=time.time())
-        )
+        wanted = restore(before, uid) if restored else revoke(before, uid, pod=name, life=life, now=time.time())
         try:
             await store.write_revocations(wanted, version=stored.version)
         except Conflict:
             continue
         return wanted
+    if before is None:
+        raise IdentityError("no watcher has written yet which pods are revoked already", hint="kube-gateway check")
     raise IdentityError("somebody changes the revocations all the time", hint="try again")
 
 

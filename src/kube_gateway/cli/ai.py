@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kube_gateway.cli.ai_stats import stats
+from kube_gateway.cli.output import output_option
 from kube_gateway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from kube_gateway.ai.rehearsal import Rehearsed
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-_OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.group()
@@ -35,7 +35,7 @@ def policy() -> None:
 
 @policy.command()
 @_FILE
-@_OUTPUT
+@output_option
 def lint(file: Path, output: str) -> int:
     """Check FILE (YAML or JSON, - for stdin): errors, and what is most likely not meant.
 
@@ -72,7 +72,7 @@ def _linted(file: Path) -> tuple[Policy, list[Remark]]:
 @policy.command()
 @_FILE
 @click.option("--model", default="", metavar="NAME", help="Only what happens to calls that ask for this model.")
-@_OUTPUT
+@output_option
 def explain(file: Path, model: str, output: str) -> None:
     """Say what happens to a call under the policy in FILE, in the order in which it happens."""
     from kube_gateway.ai.dialects import endpoints
@@ -108,7 +108,7 @@ def explain(file: Path, model: str, output: str) -> None:
 @click.option(
     "--expect", type=click.Choice(["pass", "changed", "blocked"]), help="Exit code 1 if another becomes of a request."
 )
-@_OUTPUT
+@output_option
 def test(file: Path, requests: tuple[Path, ...], *, ai_model: str, expect: str | None, output: str) -> int:
     """Show what the policy in FILE would do to recorded requests.
 
@@ -168,7 +168,7 @@ def schema() -> None:
 
 
 @command.command()
-@_OUTPUT
+@output_option
 def detectors(output: str) -> None:
     """List what rules of the kind `detect` can find."""
     from kube_gateway.ai.detect import DETECTORS
@@ -184,7 +184,7 @@ def detectors(output: str) -> None:
 
 
 def _text(file: Path) -> str:
-    from kube_gateway.ai.policy.text import MOST_CHARACTERS
+    from kube_gateway.policy_text import MOST_CHARACTERS
 
     try:
         if str(file) == "-":

@@ -11,6 +11,7 @@ import click
 
 from kube_gateway.cli.kubernetes import cluster_options, connect
 from kube_gateway.errors import KubeGatewayError, UsageError
+from kube_gateway.local.instance import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
     from kube_gateway.kube.client import KubernetesClient
@@ -28,7 +29,12 @@ _BUDGETS = ("BUDGET", "MODEL", "WINDOW", "TOKENS USED", "RESERVED", "LEFT", "REQ
 @click.option("-A", "--all-namespaces", is_flag=True, help="All of them.")
 @click.option("--watcher-namespace", default="kube-gateway", show_default=True, help="Where the watcher is.")
 @click.option(
-    "--local", "instance", is_flag=False, flag_value="local", metavar="[INSTANCE]", help="Pods of this machine."
+    "--local",
+    "instance",
+    is_flag=False,
+    flag_value=DEFAULT_INSTANCE,
+    metavar="[INSTANCE]",
+    help="Pods of this machine.",
 )
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.argument("pod", required=False, default="")

@@ -16,6 +16,7 @@ from kube_gateway.cli.local_flush import flush
 from kube_gateway.cli.local_policy import policy
 from kube_gateway.cli.local_status import status
 from kube_gateway.errors import LocalModeError, UsageError
+from kube_gateway.local.instance import DEFAULT_INSTANCE, Instance
 
 if TYPE_CHECKING:
     from kube_gateway.local.api import PodView
@@ -29,7 +30,7 @@ _SHORTEST_LIFE = 5.0
 @click.option(
     "--instance",
     envvar="KUBE_GATEWAY_INSTANCE",
-    default="local",
+    default=DEFAULT_INSTANCE,
     show_default=True,
     help="Instances do not see each other (or KUBE_GATEWAY_INSTANCE).",
 )
@@ -39,8 +40,6 @@ def command(ctx: click.Context, instance: str) -> None:
 
     A pod is a network namespace on a bridge, a cgroup, and its processes.
     """
-    from kube_gateway.local.instance import Instance
-
     ctx.obj = Instance(instance)
 
 

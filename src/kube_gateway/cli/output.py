@@ -8,6 +8,9 @@ from typing import Any
 import click
 import msgspec
 
+output_option = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+"""For verbs that say something to people or to programs."""
+
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns as wide as their widest cell."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kube_gateway.cli.kubernetes import cluster_options, connect
+from kube_gateway.cli.output import output_option
 from kube_gateway.errors import KubeGatewayError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from kube_gateway.model.authorization import Authorization
 
 _FILE = click.argument("file", metavar="FILE|-")
-_OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _DOMAIN = click.option(
     "--trust-domain", default="cluster.local", show_default=True, help="Of ids that FILE names by namespace."
 )
@@ -31,7 +31,7 @@ def command() -> None:
 @command.command()
 @_FILE
 @_DOMAIN
-@_OUTPUT
+@output_option
 def lint(file: str, trust_domain: str, output: str) -> int:
     """Check FILE: errors, and what is most likely not meant.
 
@@ -63,7 +63,7 @@ def lint(file: str, trust_domain: str, output: str) -> int:
 )
 @click.option("--instance", help="By the policies of this local mode, not of a cluster.")
 @_DOMAIN
-@_OUTPUT
+@output_option
 @cluster_options
 def explain(
     peer: str,

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from kube_gateway.model.receipt import Receipt
 
 _MOST_PEERS = 10
-_ROOTS = (
-    "give the root that the pod's certificate comes from: --root FILE; of local pods, "
-    "/run/kube-gateway/local/authority/ca.crt"
-)
 
 
 def period(*, since: str | None, until: str | None, last: float | None) -> tuple[float, float]:
@@ -62,16 +58,21 @@ def show(text: str) -> None:
     click.echo(msgspec.json.format(text.encode(), indent=2))
 
 
-def check(path: Path, *, root: Path, pod: str, output: str) -> None:
+def check(path: Path, *, root: Path, pod: str, instance: str, output: str) -> None:
     """Prove the receipt in a file by the root in another, and print what it says. Raises `IdentityError`.
 
-    `pod` is whom it has to be about, as `name` or `namespace/name`; empty is anybody.
+    `pod` is whom it has to be about, as `name` or `namespace/name`; empty is anybody. `instance` is the local mode whose
+    root is suggested where there is none.
     """
     from kube_gateway.cli.output import print_json
+    from kube_gateway.identity.authority import CERTIFICATE_FILE
     from kube_gateway.identity.receipts import ReceiptRefused, check_receipt, read_roots
+    from kube_gateway.local.instance import Instance
 
+    local = Instance(instance).authority / CERTIFICATE_FILE
+    hint = f"give the root that the pod's certificate comes from: --root FILE; of local pods, {local}"
     proved = check_receipt(
-        _read(path).decode("utf-8", "replace"), roots=read_roots(_read(root, hint=_ROOTS), name=str(root))
+        _read(path).decode("utf-8", "replace"), roots=read_roots(_read(root, hint=hint), name=str(root))
     )
     about = proved.receipt.pod
     if pod and pod not in (about, about.partition("/")[2]):

@@ -10,6 +10,7 @@ import click
 
 from kube_gateway.cli.duration import Duration
 from kube_gateway.errors import UsageError
+from kube_gateway.local.instance import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
     from kube_gateway.local.verify import Verification
@@ -21,7 +22,7 @@ _CLASSES = {"tls": "TLS records", "plain": "not TLS", "empty": "nothing"}
 @click.command(short_help="Prove that traffic between two pods is encrypted")
 @click.argument("client", metavar="A", required=False, default="")
 @click.argument("server", metavar="[B]", required=False, default="")
-@click.option("--instance", envvar="KUBE_GATEWAY_INSTANCE", default="local", show_default=True)
+@click.option("--instance", envvar="KUBE_GATEWAY_INSTANCE", default=DEFAULT_INSTANCE, show_default=True)
 @click.option("--ipv6", is_flag=True, help="Use the pods' IPv6 addresses.")
 @click.option("--receipt", is_flag=True, help="Have A's gateway sign what A has sent, and print that.")
 @click.option("--period", "last", type=Duration(shortest=1), help="Of the receipt: the last 90s, 30m, 12h.")
@@ -65,7 +66,7 @@ def command(
     from kube_gateway.cli import receipt as receipts
 
     if checked is not None:
-        receipts.check(checked, root=root, pod=client, output=output)
+        receipts.check(checked, root=root, pod=client, instance=instance, output=output)
     elif receipt:
         begin, end = receipts.period(since=since, until=until, last=last)
         if not client or server:

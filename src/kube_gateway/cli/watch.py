@@ -10,6 +10,7 @@ import click
 
 from kube_gateway.cli.duration import Duration
 from kube_gateway.cli.kubernetes import cluster_options, connect
+from kube_gateway.watcher.configuration import CONTROL_PORT
 
 if TYPE_CHECKING:
     from kube_gateway.watcher.configuration import Configuration
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--address", envvar="KUBE_GATEWAY_ADDRESS", required=True, help="The watcher's own.  [$KUBE_GATEWAY_ADDRESS]"
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=18444, show_default=True, help="For gateways.")
+@click.option("--port", type=click.IntRange(1, 65535), default=CONTROL_PORT, show_default=True, help="For gateways.")
 @click.option(
     "--control", default="", help="Where gateways look for it, tls:HOST:PORT; default: the watcher's Service."
 )

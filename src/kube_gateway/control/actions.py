@@ -24,7 +24,7 @@ class Configure(_Action, frozen=True):
     """Send these settings to the pod's gateway. `authorize`: there are rules of who may reach the pod."""
 
     settings: Settings
-    authorize: bool = False
+    authorize: bool
 
 
 class Authorize(_Action, frozen=True):

@@ -84,7 +84,7 @@ class ConnectedGateway:
         self._writer.write(messages.encode(message))
         return True
 
-    def configure(self, settings: Settings, *, pod: Pod, authorize: bool = False) -> None:
+    def configure(self, settings: Settings, *, pod: Pod, authorize: bool) -> None:
         """Send the settings in force."""
         message = messages.configure(settings, pod=pod, revision=self.revision + 1, authorize=authorize)
         if self.send(message):

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from kube_gateway.control.actions import Flush
+from kube_gateway.control.admission import is_admitted_in_clear
 from kube_gateway.control.observed import PodObservation
 from kube_gateway.control.pace import Allowance
 from kube_gateway.model.cidrs import is_within
@@ -165,11 +166,10 @@ def _allowed_in_strict(connection: ClearConnection, *, pod: Pod, settings: Setti
     dialled, accepted = own_chosen or not peer_chosen, peer_chosen or not own_chosen
     if dialled and not _captures(settings, connection.remote_address, connection.remote_port):
         return "not-captured"
-    exempt = is_within(connection.remote_address, settings.exempt_sources)
-    exempt = exempt or connection.local_port == settings.metrics_port
-    # Of its node's connections only those of the kubelet to ports that it probes.
-    exempt = exempt or (connection.remote_address in pod.probe_sources and connection.local_port in pod.probe_ports)
-    return "exempt" if accepted and exempt else None
+    admitted = is_admitted_in_clear(
+        connection, settings=settings, probe_sources=pod.probe_sources, probe_ports=pod.probe_ports
+    )
+    return "exempt" if accepted and admitted else None
 
 
 def _keeps_clear(connection: ClearConnection, *, settings: Settings, peer: Peer | None) -> Cause | None:

@@ -105,7 +105,7 @@ class Configure(_Message, frozen=True):
     authorize: bool = False
 
 
-def configure(settings: Settings, *, pod: Pod, revision: int, authorize: bool = False) -> Configure:
+def configure(settings: Settings, *, pod: Pod, revision: int, authorize: bool) -> Configure:
     """What a gateway of `pod` is told when these settings are in force."""
     return Configure(
         revision=revision,

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from kube_gateway.control.admission import is_admitted_in_clear
 from kube_gateway.control.messages import Configure
-from kube_gateway.gateway.routers import routers
-from kube_gateway.model.cidrs import is_within
 from kube_gateway.model.flow import ClearConnection
-from kube_gateway.model.ports import RESERVED_PORTS
 from kube_gateway.model.ranges import Ranges, covers
 
 _PROC = Path("/proc/self/net")
@@ -39,7 +37,10 @@ def bypasses(
     return tuple(
         connection.cookie
         for connection in candidates
-        if connection.local_port in accepting and not _is_exempt(connection, told)
+        if connection.local_port in accepting
+        and not is_admitted_in_clear(
+            connection, settings=told.settings, probe_sources=told.probe_sources, probe_ports=told.probe_ports
+        )
     )
 
 
@@ -54,12 +55,3 @@ def listening_ports(proc: Path = _PROC) -> frozenset[int]:
             if fields[3] == _LISTEN:
                 found.add(int(fields[1].rpartition(":")[2], 16))
     return frozenset(found)
-
-
-def _is_exempt(connection: ClearConnection, told: Configure) -> bool:
-    if connection.local_port in (*RESERVED_PORTS, told.settings.metrics_port):
-        return True
-    if is_within(connection.remote_address, told.settings.exempt_sources):
-        return True
-    probing = connection.local_port in told.probe_ports
-    return probing and connection.remote_address in (*told.probe_sources, *routers())

@@ -19,6 +19,7 @@ import msgspec
 from kube_gateway import _native
 from kube_gateway.gateway.handover.messages import SeenConnection
 from kube_gateway.gateway.owners import Owners
+from kube_gateway.gateway.routers import routers
 from kube_gateway.model.flow import ClearConnection
 from kube_gateway.model.ports import PLAIN_TUNNEL_PORT, TLS_TUNNEL_PORT
 
@@ -111,12 +112,15 @@ class Inventory:
         chosen = fairly_chosen(found, most=MOST_REPORTED)
         applications = {each.inode for each in chosen if each.inode and each.cgroup not in gateway_cgroups}
         self._owners.look_for(applications, leave_out=gateway_cgroups)
+        near = routers() if chosen else ()
         return ClearConnections(
             standing=len(found),
-            reported=tuple(self._described(each, gateway_cgroups, now=now) for each in chosen),
+            reported=tuple(self._described(each, gateway_cgroups, now=now, near=near) for each in chosen),
         )
 
-    def _described(self, connection: _Connection, gateway_cgroups: Collection[int], *, now: float) -> ClearConnection:
+    def _described(
+        self, connection: _Connection, gateway_cgroups: Collection[int], *, now: float, near: Collection[str]
+    ) -> ClearConnection:
         relayed = connection.cgroup in gateway_cgroups
         process = None if relayed else self._owners.process(connection.inode)
         return ClearConnection(
@@ -132,6 +136,7 @@ class Inventory:
             half_closed=connection.half_closed,
             sent=connection.sent,
             received=connection.received,
+            from_router=connection.remote_address in near,
             uid=connection.uid,
             container="" if relayed else self._owners.container(connection.cgroup),
             process=process.name if process is not None else "",

@@ -80,15 +80,24 @@ class Listeners:
 
 
 def redirect_port_is_taken(addresses: Iterable[str]) -> bool:
-    """Whether some process of the pod, which has these addresses, listens where a gateway takes redirected connections."""
+    """Whether some process of the pod, which has these addresses, listens where a gateway takes redirected connections.
+
+    Raises `EnvironmentProblem` when that cannot be found out.
+    """
     for family in {_family(address) for address in addresses}:
         with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asked:
             asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            address = _LOOPBACK[family]
             try:
-                asked.bind((_LOOPBACK[family], REDIRECT_PORT))
+                asked.bind((address, REDIRECT_PORT))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     return True
+                # An address that is not there has no listener either.
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise EnvironmentProblem(
+                        f"cannot ask for {address} port {REDIRECT_PORT}: {error.strerror}"
+                    ) from error
     return False
 
 

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kube_gateway.model.sent import KINDS, REST, SentReport, SentTo, with_the_most
+from kube_gateway.model.sent import KINDS, MOST_PEERS, REST, SentReport, SentTo, with_the_most
 
 SECONDS_KEPT = 120
 MINUTES_KEPT = 24 * 60
 _A_MINUTE = 60.0
+"""Seconds."""
+
+_READINGS_OF_A_MINUTE = 60
+"""One each second."""
 
 MOST_PEERS_OF_A_SAMPLE = 20
 """Peers that are named in one second or minute, those with the most; the others count as one."""
@@ -127,7 +131,7 @@ class SentHistory:
         self._seconds.append(sample)
         self._open.append(sample)
         # Also by number: a clock that is set again and again must not keep a minute open.
-        if sample.end - self._open[0].begin >= _A_MINUTE or len(self._open) >= _A_MINUTE:
+        if sample.end - self._open[0].begin >= _A_MINUTE or len(self._open) >= _READINGS_OF_A_MINUTE:
             self._minutes.append(zlib.compress(_packer.encode(_joined(self._open)), level=1))
             self._open = []
 
@@ -194,7 +198,7 @@ def _added(samples: Iterable[Sample]) -> Iterator[SentTo]:
 
 
 def _summed(samples: Iterable[Sample]) -> tuple[SentTo, ...]:
-    return _named(_added(samples), most=200)
+    return _named(_added(samples), most=MOST_PEERS)
 
 
 def _joined(samples: list[Sample]) -> Sample:

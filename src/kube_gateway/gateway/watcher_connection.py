@@ -11,6 +11,8 @@ from kube_gateway.gateway.certificate import Identity
 from kube_gateway.gateway.watcher_link import Streams
 
 _LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes; a policy may be as long as a ConfigMap, and is escaped. What gateways say is shorter (`LONGEST_LINE` there)."""
+
 _CONNECT_WITHIN = 5.0
 
 

@@ -47,7 +47,7 @@ class SetRevoked(_Message, frozen=True):
 
 
 class SetMode(_Message, frozen=True):
-    """`off`, `permissive` or `strict`."""
+    """`none` (no tunnels at all), `off` (tunnels without TLS), `permissive` or `strict`."""
 
     mode: str
     debug: bool

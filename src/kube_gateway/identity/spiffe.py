@@ -16,7 +16,6 @@ DEFAULT_TRUST_DOMAIN = "cluster.local"
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_ID = re.compile(r"spiffe://([^/]*)/ns/([^/]*)/sa/([^/]*)")
 
 
 class SpiffeId(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +41,6 @@ def check_trust_domain(name: str) -> None:
         raise IdentityError(
             f"{name!r} is not a trust domain", hint="use lower-case letters, digits, dots, dashes and underscores"
         )
-
-
-def parse_spiffe_id(text: str) -> SpiffeId:
-    """Return the id that `text` spells. Raises `IdentityError`."""
-    match = _ID.fullmatch(text)
-    if match is None:
-        raise IdentityError(f"{text!r} is not of the form spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT")
-    trust_domain, namespace, service_account = match.groups()
-    return SpiffeId(trust_domain=trust_domain, namespace=namespace, service_account=service_account)
 
 
 def spiffe_id_of(pod: Pod, *, trust_domain: str) -> SpiffeId:

@@ -84,22 +84,12 @@ class EndpointConditions(_Object, frozen=True):
     terminating: bool | None = None
 
 
-class ObjectReference(_Object, frozen=True):
-    """Which object an endpoint is, a Pod as a rule."""
-
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
 class Endpoint(_Object, frozen=True):
     """One workload. Its addresses are interchangeable; like kube-proxy we use the first."""
 
     addresses: tuple[str, ...] | None = None
     conditions: EndpointConditions = EndpointConditions()
     node_name: str | None = None
-    target_ref: ObjectReference | None = None
 
 
 class EndpointPort(_Object, frozen=True):

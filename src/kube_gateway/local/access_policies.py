@@ -15,8 +15,8 @@ from kube_gateway.authorization.policy_set import PolicySet
 from kube_gateway.authorization.reading import read_policies
 from kube_gateway.authorization.schema import API_VERSION, KIND, GatewayPolicy
 from kube_gateway.errors import LocalModeError, UsageError
+from kube_gateway.local.files import write_whole
 from kube_gateway.local.instance import Instance
-from kube_gateway.local.store import write_private
 
 _log = logging.getLogger("manager")
 
@@ -69,9 +69,7 @@ class AccessPolicies:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             for policy in policies:
                 path = self._directory / f"{policy.name}.yaml"
-                temporary = path.with_name(f".{path.name}.new")
-                write_private(temporary, yaml.safe_dump(_as_written(policy), sort_keys=False))
-                temporary.replace(path)
+                write_whole(path, yaml.safe_dump(_as_written(policy), sort_keys=False))
         except OSError as error:
             raise LocalModeError(f"cannot write policies in {self._directory}: {error.strerror}") from error
         self.look()
@@ -88,7 +86,7 @@ class AccessPolicies:
 
     def _read(self, path: Path) -> None:
         # Not needed before there is a file, and not small.
-        from kube_gateway.ai.policy.text import parse
+        from kube_gateway.policy_text import parse
 
         key = _key(path)
         try:

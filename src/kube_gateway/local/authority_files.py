@@ -6,7 +6,6 @@ which counts as soon as it is there; whoever finds it brings the other two up to
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ from kube_gateway.errors import IdentityError
 from kube_gateway.identity.authority import CERTIFICATE_FILE, KEY_FILE, Authority, load_authority, parse_authority
 from kube_gateway.identity.roots import Roots, check
 from kube_gateway.identity.rotation import Rotation
-from kube_gateway.local.store import write_private
+from kube_gateway.local.files import write_whole
 
 ROTATION_FILE = "rotation.json"
 
@@ -97,8 +96,4 @@ def _authority(pair: _Pair, path: Path) -> Authority:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    write_private(temporary, text)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_whole(path, text, synced=True)

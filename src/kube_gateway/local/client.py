@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from kube_gateway.local.services import LocalService
 _TIMEOUT = 60.0
 _POLL = 0.1
 _LOG_LINES = 8
+
+_Answer = TypeVar("_Answer", api.Pods, api.Planned, api.ReceiptText, api.Policies, api.Trust)
 
 
 class LocalClient:
@@ -84,11 +86,11 @@ class LocalClient:
 
     def rotate(self, what: Literal["begin", "status", "abort"]) -> api.Trust:
         """Replace the root, look how far that is, or undo it. Raises `LocalModeError` when that cannot be."""
-        return self._ask_of_trust(api.Rotate(what=what))
+        return self._ask_for(api.Rotate(what=what), api.Trust)
 
     def revoke(self, name: str = "", *, uid: str = "", restore: bool = False) -> api.Trust:
         """Revoke a pod, by name or uid, or take it back; without either only say which are."""
-        return self._ask_of_trust(api.Revoke(name=name, uid=uid, restore=restore))
+        return self._ask_for(api.Revoke(name=name, uid=uid, restore=restore), api.Trust)
 
     def upgrade(self, name: str) -> api.PodView:
         """Start a further gateway, which takes over from the one that runs. Raises `LocalModeError` without one."""
@@ -96,17 +98,11 @@ class LocalClient:
 
     def plan_flush(self, name: str) -> FlushPlan | None:
         """What flushing a pod would do; None without a gateway."""
-        answer = self._ask_for(api.PlanFlush(name=name))
-        if not isinstance(answer, api.Planned):
-            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
-        return answer.plan
+        return self._ask_for(api.PlanFlush(name=name), api.Planned).plan
 
     def receipt(self, name: str, *, since: float = 0.0, until: float = 0.0) -> str:
         """What a pod has sent in a period, signed by its gateway, as JSON; see `ReceiptQuery`. Raises `LocalModeError`."""
-        answer = self._ask_for(api.GetReceipt(name=name, since=since, until=until))
-        if not isinstance(answer, api.ReceiptText):
-            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
-        return answer.text
+        return self._ask_for(api.GetReceipt(name=name, since=since, until=until), api.ReceiptText).text
 
     def delete(self, name: str) -> None:
         """Kill a pod and remove everything of it."""
@@ -161,28 +157,18 @@ class LocalClient:
         )
 
     def _ask(self, request: api.Request) -> api.Pods:
-        answer = self._ask_for(request)
-        if not isinstance(answer, api.Pods):
-            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
-        return answer
+        return self._ask_for(request, api.Pods)
 
     def _ask_policies(self, request: api.Request) -> tuple[api.PolicyView, ...]:
-        answer = self._ask_for(request)
-        if not isinstance(answer, api.Policies):
-            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
-        return answer.policies
+        return self._ask_for(request, api.Policies).policies
 
-    def _ask_of_trust(self, request: api.Request) -> api.Trust:
-        answer = self._ask_for(request)
-        if not isinstance(answer, api.Trust):
-            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
-        return answer
-
-    def _ask_for(self, request: api.Request) -> api.Pods | api.Planned | api.ReceiptText | api.Policies | api.Trust:
+    def _ask_for(self, request: api.Request, wanted: type[_Answer]) -> _Answer:
         answer = self._exchange(msgspec.json.encode(request))
         if isinstance(answer, api.Failure):
             kind: type[KubeGatewayError] = UsageError if answer.usage else LocalModeError
             raise kind(answer.message, hint=answer.hint)
+        if not isinstance(answer, wanted):
+            raise LocalModeError(f"the manager of {self.instance.name!r} answered something else")
         return answer
 
     def _exchange(self, request: bytes) -> api.Answer:

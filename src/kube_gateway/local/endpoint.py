@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from pathlib import Path
 from typing import Protocol
 
 from kube_gateway.control import messages
 from kube_gateway.control.conversation import HELLO_WITHIN, LONGEST_LINE, converse
+from kube_gateway.control.unix_peer import peer_process
 from kube_gateway.local import cgroups
 from kube_gateway.local.gateways import Gateway
 from kube_gateway.model.service import ServiceBackends
 
 _log = logging.getLogger("manager")
-
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Watcher(Protocol):
@@ -48,7 +45,7 @@ async def serve_gateways(watcher: Watcher, path: Path) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _serve(watcher, reader, writer)
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError) as error:
             _log.warning("lost a gateway: %s", error)
         finally:
             writer.close()
@@ -95,19 +92,3 @@ class _Answers:
 
     def changed(self) -> None:
         self._watcher.changed()
-
-
-def peer_process(writer: asyncio.StreamWriter) -> int:
-    """The process at the other end of a unix connection (SO_PEERCRED, unix(7))."""
-    return _credentials(writer)[0]
-
-
-def peer_user(writer: asyncio.StreamWriter) -> int:
-    """The user id of the process at the other end of a unix connection."""
-    return _credentials(writer)[1]
-
-
-def _credentials(writer: asyncio.StreamWriter) -> tuple[int, int]:
-    connection: socket.socket = writer.get_extra_info("socket")
-    pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return pid, user

@@ -22,9 +22,9 @@ from kube_gateway.identity.revocation import Revocations
 from kube_gateway.identity.roots import Roots, begin, moved, successor
 from kube_gateway.identity.rotation import Holder, Waiting
 from kube_gateway.local.authority_files import load_roots, save_roots
+from kube_gateway.local.files import write_whole
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.pods import LocalPod
-from kube_gateway.local.store import write_private
 
 _log = logging.getLogger("manager")
 
@@ -149,10 +149,8 @@ class LocalIdentity:
 
     def _write(self, revocations: Revocations) -> None:
         path = self._instance.revocations
-        temporary = path.with_suffix(".new")
         try:
-            write_private(temporary, msgspec.json.encode(revocations).decode())
-            temporary.replace(path)
+            write_whole(path, msgspec.json.encode(revocations))
         except OSError as error:
             raise IdentityError(f"cannot write {path}: {error.strerror}") from error
         self._revocations = revocations

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kube_gateway.control.observed import PolicyFound
 from kube_gateway.control.policies import config_name, found_policy, no_policy, unusable
+from kube_gateway.local.files import write_whole
 from kube_gateway.local.instance import Instance
-from kube_gateway.local.store import write_private
 from kube_gateway.model.ai_report import LARGEST_POLICY
 from kube_gateway.model.settings import Settings
 
@@ -64,9 +64,7 @@ class PolicyFiles:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        write_private(temporary, text)
-        temporary.replace(path)
+        write_whole(path, text)
 
     def forget(self, pod: str) -> None:
         """The pod is gone, and its own file with it."""

@@ -12,9 +12,9 @@ import msgspec
 from kube_gateway.control.actions import Flush
 from kube_gateway.control.decide import decide
 from kube_gateway.control.flush_plan import plan, standing_of
+from kube_gateway.control.unix_peer import peer_user
 from kube_gateway.errors import KubeGatewayError, LocalModeError, UsageError
 from kube_gateway.local import api, cgroups, network
-from kube_gateway.local.endpoint import peer_user
 from kube_gateway.local.policy_requests import answer_about_policies, are_in_force
 from kube_gateway.model.settings import Settings, settings_from_annotations
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import msgspec
 
 from kube_gateway.errors import LocalModeError, UsageError
+from kube_gateway.local.files import write_whole
 from kube_gateway.local.instance import Instance, check_pod_name
 from kube_gateway.local.network import SUBNETS
-from kube_gateway.local.store import write_private
 from kube_gateway.model.service import Backend, ServiceBackends
 
 _LONGEST_AFFINITY = 86400
@@ -79,9 +79,7 @@ class LocalServices:
         return None
 
     def _save(self, services: dict[str, LocalService]) -> None:
-        temporary = self._path.with_suffix(".new")
-        write_private(temporary, msgspec.json.encode(services).decode())
-        temporary.replace(self._path)
+        write_whole(self._path, msgspec.json.encode(services))
         self._services = services
 
 

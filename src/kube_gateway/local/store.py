@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from kube_gateway.errors import LocalModeError
+from kube_gateway.local.files import write_whole
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.network import addresses_of
 from kube_gateway.model.pod import Pod
@@ -47,10 +47,8 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
 def save(instance: Instance, record: PodRecord) -> None:
     """Write a record, whole or not at all. Raises `LocalModeError` when it cannot be written."""
     path = instance.pod_directory(record.name) / "pod.json"
-    temporary = path.with_suffix(".new")
     try:
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.replace(path)
+        write_whole(path, msgspec.json.encode(record))
     except OSError as error:
         raise LocalModeError(
             f"cannot write {path}: {error.strerror}",
@@ -78,9 +76,3 @@ def start_time(pid: int) -> int:
     except OSError:
         return 0
     return 0 if fields[0] in "ZX" else int(fields[19])
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only root reads."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)

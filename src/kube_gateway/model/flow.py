@@ -11,7 +11,8 @@ class ClearConnection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     Older than the gateway (`older`), excluded, or relayed in clear because the peer was not enrolled (`relayed`). Addresses
     are textual; `cookie` is the kernel's socket cookie; `idle` is seconds since data last moved in either direction. `age`
     is a lower bound, in seconds: the kernel keeps no time of birth. `half_closed`: the peer has said all that it will.
-    `sent` and `received` are bytes of payload since the connection began.
+    `sent` and `received` are bytes of payload since the connection began. `from_router`: its peer is the pod's router,
+    where the kubelet's probes may come from.
 
     Whose it is, as far as the gateway can see: `uid` is the user that made the socket, `container` the name of the cgroup
     that it was made in, below the pod's; `process` and `pid` one process that has it open, for `process_age` seconds, which
@@ -30,6 +31,7 @@ class ClearConnection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     half_closed: bool = False
     sent: int = 0
     received: int = 0
+    from_router: bool = False
     uid: int = 0
     container: str = ""
     process: str = ""

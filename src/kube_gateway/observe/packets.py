@@ -13,9 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
-FIN = 0x01
 SYN = 0x02
-RST = 0x04
 ACK = 0x10
 
 _ETHERNET_HEADER = 14

@@ -45,8 +45,8 @@ class Cluster:
         *,
         on_pod: Callable[[str], None],
         on_services: Callable[[set[Destination]], None],
-        revocations: Callable[[], Revocations] = tuple,
-        trust_domain: str = "cluster.local",
+        revocations: Callable[[], Revocations],
+        trust_domain: str,
     ) -> None:
         self._configuration = configuration
         self._on_pod = on_pod

@@ -134,7 +134,7 @@ class ControlEndpoint:
         peer = (writer.get_extra_info("peername") or ("?",))[0]
         try:
             await self._serve_line(reader, writer, peer=peer)
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError) as error:
             _log.debug("lost the line to %s: %s", peer, error)
         except IdentityError as error:
             self._tell_seldom(peer, error.message)

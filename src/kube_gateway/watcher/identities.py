@@ -43,7 +43,7 @@ class Identities:
         self._store = IdentityStore(client, namespace=configuration.namespace, trust_domain=configuration.trust_domain)
         self._life = configuration.certificate_life.total_seconds()
         self._signer = signer
-        self._stored = StoredRevocations()
+        self._stored: StoredRevocations | None = None
         self._version = ""
         self._waiting: tuple[Waiting, ...] = ()
         self._told: dict[str, str] = {}
@@ -70,10 +70,13 @@ class Identities:
         try:
             self._stored = await self._store.revocations()
         except (KubernetesError, IdentityError) as error:
-            self._tell("revocations", f"a revocation would not be seen: {error.message}")
+            hint = f" ({error.hint})" if error.hint else ""
+            self._tell("revocations", f"a revocation would not be seen: {error.message}{hint}")
         else:
             self._tell("revocations", "")
-            self._signer.revocations = self._stored.revocations
+            # One that was made anew says nothing yet: who leads writes into it who is revoked.
+            if self._stored.revocations is not None:
+                self._signer.revocations = self._stored.revocations
             self._known.set()
 
     async def revocations_known(self) -> None:
@@ -113,7 +116,7 @@ class Identities:
             trust.tell(line, roots=signer.roots, revocations=signer.revocations)
             if (found := trust.holder(line, name=key, life=self._life)) is not None:
                 holders.append(found)
-        await self._forget(cluster)
+        await self._keep_revocations(cluster)
         if signer.roots.rotation is not None and self._version:
             await self._advance(signer.roots.rotation, tuple(holders))
 
@@ -133,12 +136,14 @@ class Identities:
         else:
             _log.info("rotation of the root: %s (%s replaces %s)", after.stage, after.new[:16], after.old[:16])
 
-    async def _forget(self, cluster: Cluster) -> None:
-        stored = self._stored
+    async def _keep_revocations(self, cluster: Cluster) -> None:
+        """Write down who is revoked where that is not written, without those that need not be any more."""
+        stored, self._stored = self._stored, None
+        if stored is None:
+            return
         uids = {pod.metadata.uid for pod in cluster.pods.store.values()}
-        needed = revocation.still_needed(stored.revocations, uids=uids, now=time.time())
-        if needed != stored.revocations and stored.version:
-            self._stored = StoredRevocations(revocations=needed)
+        needed = revocation.still_needed(self._signer.revocations, uids=uids, now=time.time())
+        if needed != stored.revocations:
             await self._store.write_revocations(needed, version=stored.version)
             self._signer.revocations = needed
 

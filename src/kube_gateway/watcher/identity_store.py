@@ -40,10 +40,10 @@ class StoredRoots(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredRevocations(msgspec.Struct, frozen=True, kw_only=True):
-    """The revocations, and the version of the ConfigMap; empty when there is none."""
+    """The revocations, and the version of the ConfigMap; None while nobody has written any into it."""
 
-    revocations: Revocations = ()
-    version: str = ""
+    revocations: Revocations | None
+    version: str
 
 
 class IdentityStore:
@@ -53,7 +53,7 @@ class IdentityStore:
         self._client = client
         self._trust_domain = trust_domain
         self._secret = f"/api/v1/namespaces/{namespace}/secrets/{AUTHORITY_SECRET}"
-        self._maps = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._map = f"/api/v1/namespaces/{namespace}/configmaps/{REVOCATIONS_MAP}"
         self._namespace = namespace
 
     async def roots(self) -> StoredRoots:
@@ -83,27 +83,28 @@ class IdentityStore:
         await self._client.patch(self._secret, {"metadata": {"resourceVersion": version}, "data": data}, kind="merge")
 
     async def revocations(self) -> StoredRevocations:
-        """Read the revocations. Raises `IdentityError` when they are not understood: nobody is taken back by mistake."""
+        """Read the revocations. Raises `IdentityError` when they are not understood, or when their ConfigMap is missing.
+
+        It is part of the manifest, so where it is missing somebody has deleted it: nobody is taken back by mistake.
+        """
+        where = f"the ConfigMap {self._namespace}/{REVOCATIONS_MAP}"
         try:
-            found = await self._client.get(f"{self._maps}/{REVOCATIONS_MAP}", _Object)
+            found = await self._client.get(self._map, _Object)
         except NotFound:
-            return StoredRevocations()
-        text = (found.data or {}).get(REVOCATIONS_KEY, "[]")
+            raise IdentityError(
+                f"{where} is missing, and with it who is revoked",
+                hint=f"kubectl -n {self._namespace} create configmap {REVOCATIONS_MAP}",
+            ) from None
+        text = (found.data or {}).get(REVOCATIONS_KEY)
         try:
-            revocations = msgspec.json.decode(text, type=Revocations)
+            revocations = msgspec.json.decode(text, type=Revocations) if text is not None else None
         except msgspec.DecodeError as error:
             raise IdentityError(
-                f"the ConfigMap {self._namespace}/{REVOCATIONS_MAP} is not understood: {error}",
-                hint="what was revoked before stays so",
+                f"{where} is not understood: {error}", hint="what was revoked before stays so"
             ) from None
         return StoredRevocations(revocations=revocations, version=found.metadata.resource_version)
 
     async def write_revocations(self, revocations: Revocations, *, version: str) -> None:
         """Write the revocations over those of `version`."""
         data = {REVOCATIONS_KEY: msgspec.json.encode(revocations).decode()}
-        if version:
-            body: dict[str, object] = {"metadata": {"resourceVersion": version}, "data": data}
-            await self._client.patch(f"{self._maps}/{REVOCATIONS_MAP}", body, kind="merge")
-        else:
-            meta = {"name": REVOCATIONS_MAP, "namespace": self._namespace}
-            await self._client.create(self._maps, {"metadata": meta, "data": data})
+        await self._client.patch(self._map, {"metadata": {"resourceVersion": version}, "data": data}, kind="merge")

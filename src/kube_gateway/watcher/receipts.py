@@ -10,10 +10,10 @@ import asyncio
 import logging
 import os
 import socket
-import struct
 
 import msgspec
 
+from kube_gateway.control.unix_peer import peer_user
 from kube_gateway.errors import KubeGatewayError
 from kube_gateway.watcher.cluster import Cluster
 from kube_gateway.watcher.summary import serving
@@ -23,7 +23,6 @@ _log = logging.getLogger("watcher")
 _LONGEST = 4 * 1024 * 1024
 _ASKED_WITHIN = 5.0
 _ANSWERED_WITHIN = 15.0
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,11 +90,9 @@ class ReceiptDesk:
         return Given(receipt=said.receipt, problem=problem)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection: socket.socket = writer.get_extra_info("socket")
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         try:
             # An abstract name is anybody's in the network namespace.
-            if _CREDENTIALS.unpack(credentials)[1] != os.geteuid():
+            if peer_user(writer) != os.geteuid():
                 _log.warning("another user asks for receipts, and is not answered")
                 return
             async with asyncio.timeout(_ASKED_WITHIN):

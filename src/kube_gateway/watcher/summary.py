@@ -122,7 +122,7 @@ class Publisher:
         configuration: Configuration,
         *,
         cluster: Cluster,
-        identities: Identities | None = None,
+        identities: Identities,
     ) -> None:
         self._client = client
         self._configuration = configuration
@@ -172,7 +172,6 @@ class Publisher:
         if left_out:
             without = (msgspec.structs.replace(pod, identity=None) for pod in found)
             kept, left_out = within(sorted(without, key=lambda pod: pod.key), LARGEST)
-        identities = self._identities
         summary = Summary(
             time=now,
             leader=self._configuration.name,
@@ -182,13 +181,13 @@ class Publisher:
             pods=kept,
             left_out=left_out,
             strict=self._configuration.strict,
-            roots=tuple(sorted(identities.trusted)) if identities is not None else (),
-            trust=identities.status if identities is not None else None,
+            roots=tuple(sorted(self._identities.trusted)),
+            trust=self._identities.status,
         )
         return summary, connections.within(plans, connections.LARGEST, time=now)
 
     def _with_short_identity(self, pod: PodSummary) -> PodSummary:
-        if pod.identity is None or self._identities is None:
+        if pod.identity is None:
             return pod
         identity = shortened_identity(pod.identity, trusted=self._identities.trusted)
         return msgspec.structs.replace(pod, identity=identity)

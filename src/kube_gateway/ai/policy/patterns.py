@@ -11,7 +11,7 @@ from kube_gateway import _native
 from kube_gateway.ai.detect import DETECTORS, PERSONAL, SECRETS
 from kube_gateway.ai.pattern import Pattern
 from kube_gateway.ai.policy.rules import DetectRule, RegexRule, ReplaceRule, TextRule, WordsRule
-from kube_gateway.ai.policy.text import PolicyError
+from kube_gateway.policy_text import PolicyError
 
 GROUPS = {
     "personal": tuple(detector.name for detector in PERSONAL),

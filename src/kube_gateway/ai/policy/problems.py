@@ -11,7 +11,7 @@ import msgspec
 
 from kube_gateway.ai.policy.rules import Base, Rule
 from kube_gateway.ai.policy.schema import Policy
-from kube_gateway.ai.policy.text import PolicyError
+from kube_gateway.policy_text import PolicyError
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")

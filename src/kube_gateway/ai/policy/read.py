@@ -7,7 +7,7 @@ import msgspec
 from kube_gateway.ai.policy.original import is_original, read_original
 from kube_gateway.ai.policy.problems import problem
 from kube_gateway.ai.policy.schema import EMPTY, Policy
-from kube_gateway.ai.policy.text import PolicyError, parse
+from kube_gateway.policy_text import PolicyError, parse
 
 __all__ = ["PolicyError", "read_policy", "read_with_remarks"]
 

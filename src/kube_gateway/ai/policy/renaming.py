@@ -14,7 +14,7 @@ from kube_gateway.ai.pattern import Pattern
 from kube_gateway.ai.policy.globs import matches
 from kube_gateway.ai.policy.patterns import compiled, reason_of
 from kube_gateway.ai.policy.rules import ModelRule
-from kube_gateway.ai.policy.text import PolicyError
+from kube_gateway.policy_text import PolicyError
 
 _WHOLE = "\x00"
 

@@ -15,8 +15,8 @@ import msgspec
 from kube_gateway import _native
 from kube_gateway.ai.policy.globs import native_regex
 from kube_gateway.ai.policy.rules import Argument, ToolsRule
-from kube_gateway.ai.policy.text import PolicyError
 from kube_gateway.ai.shape import ResponseShape
+from kube_gateway.policy_text import PolicyError
 
 _ESCAPED = re.compile(r"(?P<boundary>\\[bB](\{[a-z-]+\})?)|\\.|\[(?:[^\]\\]|\\.)*\]", re.DOTALL)
 """What begins with a backslash, and whole classes of characters, in which there are no boundaries."""

@@ -1,4 +1,4 @@
-"""From text to plain values: JSON, or YAML without its traps.
+"""From the text of a policy, whatever it is about, to plain values: JSON, or YAML without its traps.
 
 Whoever may edit a policy may write anything. So the text is bounded in size and depth; aliases, by which a few lines of
 YAML become billions of values, are refused, and so are members that occur twice; and words are what the core schema of
