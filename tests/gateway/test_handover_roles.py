@@ -167,6 +167,7 @@ def succession(own, changes, *, policy=None):
         seen=tuple,
         policy=lambda: policy,
         authorization=lambda: None,
+        revoked=tuple,
         on_change=lambda: changes.append(1),
         on_handed_over=lambda: None,
     )

@@ -27,9 +27,9 @@ from kube_gateway.gateway.environment import GatewayEnvironment
 from kube_gateway.gateway.handover.own import Own
 from kube_gateway.gateway.handover.succession import Succession
 from kube_gateway.gateway.identity_use import IdentityUse
-from kube_gateway.gateway.listeners import Listeners
 from kube_gateway.gateway.logs import set_debug
 from kube_gateway.gateway.pod_hooks import PodHooks
+from kube_gateway.gateway.ports import Ports
 from kube_gateway.gateway.reporting import Reporter, hello
 from kube_gateway.gateway.services import Questions
 from kube_gateway.gateway.tasks import Tasks
@@ -63,7 +63,6 @@ class Supervisor:
             closed=lambda: self._access.closed,
         )
         self._settings: control.Configure | None = None
-        self._listeners: Listeners | None = None
         self._state = "starting"
         self._snapshot = GatewaySnapshot()
         self._load = Load()
@@ -71,10 +70,9 @@ class Supervisor:
         self._ended: asyncio.Future[None] | None = None
         self._tasks = Tasks(self._fail)
         self._begun = environment.generation == 1
-        self._held_back: set[str] = set()
         self._succession = Succession(
             own=self._own,
-            listeners=lambda: self._listeners.descriptors() if self._listeners else {},
+            listeners=lambda: self._ports.descriptors(),  # noqa: PLW0108 - made below, with the worker
             maps=self._hooks.maps,
             enrolled=lambda: self._enrolled,
             seen=lambda: self._reporter.inventory.seen(),  # noqa: PLW0108 - made below
@@ -98,6 +96,7 @@ class Supervisor:
         self._worker = WorkerProcess(
             on_start=self._brief_worker, on_message=self._from_worker, on_end=self._worker_ended
         )
+        self._ports = Ports(self._hooks, self._worker)
         self._departure = Departure(
             self._tasks,
             hooks=self._hooks,
@@ -206,37 +205,24 @@ class Supervisor:
             self._access.end_bypasses(clear, self._settings)
 
     def _apply(self, message: control.Configure) -> None:
-        if self._listeners is None:
-            self._listeners = Listeners(message.addresses)
         wanted = [kind for kind in ("redirect", message.settings.tunnel) if kind]
         self._hooks.configure(self._settings, capture=True)
         self._calls.configure(message.settings)
         self._counting.port.configure(message.settings, addresses=message.addresses)
-        for kind in wanted:
-            if kind not in self._listeners.kinds():
-                self._open(self._listeners, kind)
-        self._send_mode()
-        for kind in set(self._listeners.kinds()) - set(wanted):
-            self._listeners.close(kind)
-            self._worker.send(messages.StopListening(kind=kind))
-        self._start_worker()
-
-    @property
-    def _is_strict(self) -> bool:
-        return self._settings is not None and self._settings.settings.encryption == "strict"
-
-    def _open(self, listeners: Listeners, kind: str) -> None:
         try:
-            opened = listeners.open(kind)
+            self._ports.open(message.addresses, wanted)
         except EnvironmentProblem:
             if self._is_strict:
                 # Somebody of the pod has the port. Whoever that is must not get by it what there is no gateway for.
                 self._hooks.attach()
             raise
-        if kind == "redirect":
-            self._hooks.mark(opened)
-        for listener in opened:
-            self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
+        self._send_mode()
+        self._ports.close_all_but(wanted)
+        self._start_worker()
+
+    @property
+    def _is_strict(self) -> bool:
+        return self._settings is not None and self._settings.settings.encryption == "strict"
 
     # Taking over from an older gateway of the pod.
 
@@ -262,12 +248,9 @@ class Supervisor:
         if inherited is not None:
             if inherited.maps:
                 self._hooks.inherit(inherited.maps)
-            else:
-                # What the old programs have redirected is the old worker's until they are gone.
-                self._held_back = {"redirect"}
+            # With maps of its own, what the old programs have redirected is the old worker's until they are gone.
+            self._ports.inherit(self._settings.addresses, inherited.listeners, held_back=not inherited.maps)
             inherited.close_maps()
-            self._listeners = Listeners(self._settings.addresses, inherited=inherited.listeners)
-            self._hooks.mark(self._listeners.get("redirect"))
             self._enrolled = inherited.enrolled
             self._reporter.inventory.inherit(inherited.seen)
             if inherited.authorization is not None:
@@ -309,7 +292,7 @@ class Supervisor:
 
     def _brief_worker(self, worker: WorkerProcess) -> None:
         """Tell a new worker everything; its `Ready` comes when all of it is in effect."""
-        if self._settings is None or self._listeners is None:
+        if self._settings is None:
             raise RuntimeError("a worker was started before its settings were known")
         worker.send(*start_message(self._settings.addresses, self._hooks.native.shared_maps()))
         self._send_mode()
@@ -320,16 +303,10 @@ class Supervisor:
         self._access.brief()
         self._calls.brief()
         self._counting.port.brief()
-        for kind in self._listeners.kinds():
-            if kind not in self._held_back:
-                self._listen(kind)
+        self._ports.brief()
         if self._state == "draining":
             worker.send(messages.Drain())
         worker.send(messages.AreYouReady())
-
-    def _listen(self, kind: str) -> None:
-        for listener in self._listeners.get(kind) if self._listeners else ():
-            self._worker.send(messages.Listen(kind=kind), (listener.fileno(),))
 
     def _send_mode(self) -> None:
         if self._settings is not None:
@@ -363,16 +340,15 @@ class Supervisor:
         milliseconds between is lost: each worker finds in its own maps only where a connection wanted to go.
         """
         await self._calls.decided()
-        if self._listeners is not None and self._is_strict:
-            await self._listeners.known("tls")
+        if self._is_strict:
+            await self._ports.tunnels_are_known()
         self._hooks.native.guard()
-        if self._held_back:
+        if self._ports.are_held_back:
             await self._succession.confirm()
         self._hooks.attach()
         self._reporter.inventory.hooks_are_in_place()
-        if self._held_back:
-            self._held_back = set()
-            self._listen("redirect")
+        if self._ports.are_held_back:
+            self._ports.release()
         else:
             await self._succession.confirm()
         self._hooks.in_charge = True
@@ -412,9 +388,7 @@ class Supervisor:
 
     def _close_ports(self, ending: Ending) -> None:
         self._counting.port.close()
-        if self._listeners is not None:
-            for kind in self._listeners.kinds() if ending == "handed over" else ("tls", "plain"):
-                self._listeners.close(kind)
+        self._ports.close(redirect=ending == "handed over")
 
     def _end(self) -> None:
         if self._ended is not None and not self._ended.done():

@@ -43,17 +43,6 @@ T = TypeVar("T")
 """What the caller wants an object decoded into."""
 
 
-class OwnerReference(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Whose part an object is, for the garbage collector."""
-
-    api_version: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    controller: bool | None = None
-    block_owner_deletion: bool | None = None
-
-
 class Metadata(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """Who an object is. All has a default: the object of a bookmark has a resourceVersion and nothing else."""
 
@@ -66,7 +55,6 @@ class Metadata(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_d
     labels: dict[str, str] | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
-    owner_references: tuple[OwnerReference, ...] | None = None
 
 
 class _HasVersion(Protocol):

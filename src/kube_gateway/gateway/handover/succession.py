@@ -41,7 +41,7 @@ class Succession:
         seen: Callable[[], tuple[SeenConnection, ...]],
         policy: Callable[[], tuple[OfferedPolicy, int] | None],
         authorization: Callable[[], str | None],
-        revoked: Callable[[], tuple[str, ...]] = tuple,
+        revoked: Callable[[], tuple[str, ...]],
         on_change: Callable[[], None],
         on_handed_over: Callable[[], None],
     ) -> None:
