@@ -286,7 +286,7 @@ class Patterns:
         """Compile a JSON list of `kube_gateway.ai.pattern.Pattern`. Raises ValueError that names the pattern."""
     @property
     def warnings(self) -> list[str]:
-        """What is allowed but slow, one sentence a pattern."""
+        """What is allowed but slow, or means something else than its author is likely to think; a sentence each."""
     @property
     def memory(self) -> int:
         """What the compiled form takes, in bytes, about."""

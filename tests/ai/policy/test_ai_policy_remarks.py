@@ -101,6 +101,10 @@ REMARKS = {
         "- {kind: regex, name: a, patterns: ['.*x'], lanes: [user]}",
         ["rules[0]: it begins with a repetition without a bound"],
     ),
+    "a lazy repetition": (
+        "- {kind: regex, name: a, patterns: ['<a>.*?</a>', '<a>[^<]*</a>'], lanes: [user]}",
+        ["rules[0]: a lazy repetition (as .*?) ends no sooner than another, as the longest match counts"],
+    ),
 }
 
 

@@ -54,7 +54,7 @@ def lint(policy: Policy, *, served: _Served) -> list[Remark]:
         remarks += _endpoints(rule, served, at=at)
         if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule):
             remarks += _lanes(rule, served, at=at)
-            remarks += _slow(rule, at=at)
+            remarks += _patterns(rule, at=at)
         if isinstance(rule, WordsRule):
             remarks += _words(rule, at=at)
         remarks += _numbers(rule, policy, at=at)
@@ -171,7 +171,7 @@ def _lanes(rule: TextRule, served: _Served, *, at: str) -> Iterator[Remark]:
         yield Remark(at=f"{at}.lanes", rule=rule.name, message=said)
 
 
-def _slow(rule: TextRule, *, at: str) -> Iterator[Remark]:
+def _patterns(rule: TextRule, *, at: str) -> Iterator[Remark]:
     warnings = checked(rule, at=at).warnings
     for warning in warnings[:_MOST_OF_A_KIND]:
         yield Remark(at=at, rule=rule.name, message=reason_of(warning))
