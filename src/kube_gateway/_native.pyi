@@ -6,6 +6,7 @@ from typing import Literal, Self, final
 __all__ = [
     "Core",
     "Document",
+    "Endpoints",
     "FilterPlan",
     "Finder",
     "Hit",
@@ -222,6 +223,15 @@ def connections() -> bytes:
 def destroy_connections(cookies: list[int]) -> int:
     """End the connections with these kernel cookies and return how many there still were. Needs CAP_NET_ADMIN."""
 
+@final
+class Endpoints:
+    """Tells which endpoint of an engine a request is for, as the data path does."""
+
+    def __new__(cls, engine: object) -> Self:
+        """Raises ValueError for an endpoint that does not compile, as `Core.set_policy` does."""
+    def find(self, method: str, target: str) -> int | None:
+        """Return the index of the first endpoint that a request is for, in any way that servers may read its path."""
+
 def quote(text: str) -> bytes:
     """`text` as a JSON string, with its quotes. Non-ASCII characters stay as they are."""
 
@@ -277,7 +287,7 @@ class Patterns:
         """Compile a JSON list of `kube_gateway.ai.pattern.Pattern`. Raises ValueError that names the pattern."""
     @property
     def warnings(self) -> list[str]:
-        """What is allowed but slow, one sentence a pattern."""
+        """What is allowed but slow, or means something else than its author is likely to think; a sentence each."""
     @property
     def memory(self) -> int:
         """What the compiled form takes, in bytes, about."""

@@ -18,11 +18,12 @@ from kube_gateway.errors import UsageError
 
 MOST_CHARACTERS = 2 * 1024 * 1024
 _MOST_DEPTH = 32
+_MOST_DIGITS = 400
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,400}|0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}", re.ASCII)
+_INTEGER = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}", re.ASCII)
 _HALF = re.compile("[\ud800-\udfff]")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 
@@ -38,32 +39,44 @@ def parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
             f"the policy has {len(text)} characters, and {MOST_CHARACTERS} at most are read",
             hint="put long lists of words into a hook",
         )
+    _check_characters(text)
     text = text.removeprefix("\ufeff")
     value = _parse_json(text) if text.lstrip().startswith("{") else _parse_yaml(text)
-    try:
-        _check_characters(value)
-    except RecursionError:
-        raise _too_deep() from None
+    _check(value, 0)
     return value
 
 
-def _check_characters(value: Any) -> None:  # noqa: ANN401
-    """Escapes can write halves of characters, which have no form in UTF-8 and would be an error wherever they go."""
+def _check(value: Any, depth: int) -> None:  # noqa: ANN401
+    if depth > _MOST_DEPTH:
+        raise _too_deep()
     if isinstance(value, str):
-        if half := _HALF.search(value):
-            raise PolicyError(f"the policy has \\u{ord(half[0]):04x} in a text, which is half of a character")
+        _check_characters(value)
     elif isinstance(value, dict):
         for key, member in value.items():
             _check_characters(key)
-            _check_characters(member)
+            _check(member, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            _check_characters(item)
+            _check(item, depth + 1)
+
+
+def _check_characters(text: str) -> None:
+    """Escapes can write halves of characters, which have no form in UTF-8 and would be an error wherever they go."""
+    if half := _HALF.search(text):
+        raise PolicyError(f"the policy has \\u{ord(half[0]):04x} in a text, which is half of a character")
 
 
 def _parse_json(text: str) -> Any:  # noqa: ANN401
+    def integer(digits: str) -> int:
+        # Of a longer one, int() raises what tells neither what it was nor where.
+        if len(digits) > _MOST_DIGITS:
+            before = text[: text.find(digits)]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            raise PolicyError(f"line {line}, column {column}: {_too_long(digits)}")
+        return int(digits)
+
     try:
-        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_constant, parse_int=integer)
     except json.JSONDecodeError as error:
         raise PolicyError(f"the policy is no JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
@@ -152,6 +165,8 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401
     if text in _BOOLEAN:
         return _BOOLEAN[text]
     if _INTEGER.fullmatch(text):
+        if len(text) > _MOST_DIGITS:
+            raise _found(event, _too_long(text))
         # YAML 1.2 knows no octal numbers that begin with a bare 0.
         return int(text, 0) if text[:2] in {"0x", "0o"} else int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
@@ -160,6 +175,10 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401
 def _found(event: Any, what: str) -> PolicyError:  # noqa: ANN401
     mark = event.start_mark
     return PolicyError(f"line {mark.line + 1}, column {mark.column + 1}: {what}")
+
+
+def _too_long(number: str) -> str:
+    return f"a number of {len(number)} digits, and {_MOST_DIGITS} at most are read"
 
 
 def _too_deep() -> PolicyError:

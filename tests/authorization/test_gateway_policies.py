@@ -150,6 +150,21 @@ def test_one_that_never_was_right_denies_those_it_is_about():
     assert not known.text_for(other)
 
 
+def test_a_policy_over_which_its_reader_stumbles_is_a_wrong_one(monkeypatch, caplog):
+    known = PolicySet(trust_domain="d")
+    known.put("shop/orders", object_of(ORDERS))
+    before = known.text_for(POD)
+
+    def stumbles(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("kube_gateway.authorization.policy_set.read_object", stumbles)
+    known.put("shop/orders", object_of(ORDERS.replace("8080", "8081")))
+    assert known.text_for(POD) == before
+    assert "ZeroDivisionError" in known.problems["shop/orders"]
+    assert "Traceback" in caplog.text
+
+
 def test_changes_of_labels_are_seen():
     known = PolicySet(trust_domain="d")
     known.put("shop/orders", object_of(ORDERS))

@@ -84,7 +84,12 @@ async def test_another_error_by_event(serve):
     assert caught.value.status == 504
 
 
-@pytest.mark.parametrize("line", [b'{"type":"PARTY","object":{}}\n', b'{"type":"ADDED","object":7}\n', b"<html>\n"])
+DEEP = b'{"type":"ADDED","object":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}\n"
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"type":"PARTY","object":{}}\n', b'{"type":"ADDED","object":7}\n', b"<html>\n", DEEP]
+)
 async def test_events_that_are_not_understood(serve, line):
     client = await serve(streaming(line))
     with pytest.raises(KubernetesError, match="not understood"):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from kube_gateway.ai.policy.read import read_policy
 from kube_gateway.model.ai_report import BudgetCount, policy_name
 from kube_gateway.watcher import policies as policies_module
 from watcher.made import pod_body
@@ -130,6 +131,26 @@ async def test_a_pod_that_never_had_a_right_policy_has_none(world):
     assert gateway(world).policy.text == ""
     assert condition(world) == ("False", "InvalidPolicy")
     assert "none is in force, and calls pass" in message(world)
+
+
+@pytest.mark.parametrize("text", ['{"version": 1, "x": ' + "1" * 4301 + "}", "stumbles"])
+async def test_whatever_somebody_writes_the_pods_of_others_are_looked_after(world, monkeypatch, caplog, text):
+    def read(text):
+        return 1 / 0 if text == "stumbles" else read_policy(text)
+
+    monkeypatch.setattr("kube_gateway.ai.policy.read.read_policy", read)
+    put(world, config_map(GOOD, name="other-kube-gateway"), config_map(GOOD))
+    world.api.put("pods", pod_body(ai="true"))
+    world.api.put("pods", pod_body("other", address="10.0.0.3", ai="true"))
+    watch(world)
+    await rest(world)
+    put(world, config_map(text))
+    await rest(world)
+    assert (gateway(world).policy.text, condition(world)) == (GOOD, ("True", "InvalidPolicy"))
+    assert ("Traceback" in caplog.text) is (text == "stumbles")
+    put(world, config_map(OTHER, name="other-kube-gateway"))
+    await rest(world)
+    assert gateway(world, "other").policy.text == OTHER
 
 
 async def test_another_watcher_changes_nothing_while_the_policy_is_not_right_and_tells_nothing_twice(world):

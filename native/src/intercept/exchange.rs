@@ -256,6 +256,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.facts.seconds = self.began.elapsed().as_secs_f64();
         self.facts.overhead_seconds = self.overhead.as_secs_f64();
+        self.facts.sent = self.sent.is_some();
         let (call, filter, facts) = (Arc::clone(&self.call), self.filter.take(), self.facts.clone());
         let tell = move || call.ended(&outcome_of(filter.as_deref()), &facts);
         match tokio::runtime::Handle::try_current() {

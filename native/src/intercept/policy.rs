@@ -107,6 +107,8 @@ pub struct Facts {
     pub overhead_seconds: f64,
     pub client_gone: bool,
     pub upstream_failed: bool,
+    /// Whether the call went to the server: not if the client had left by the time of the decision.
+    pub sent: bool,
 }
 
 /// The policy broke. What it did not decide is not let through.

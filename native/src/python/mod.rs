@@ -2,6 +2,7 @@
 
 mod answers;
 mod core;
+mod endpoints;
 pub(crate) mod filter;
 mod hooks;
 mod json;
@@ -104,6 +105,7 @@ fn ruling(verdict: &Verdict) -> Ruling {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<core::Core>()?;
+    module.add_class::<endpoints::Endpoints>()?;
     module.add_class::<filter::FilterPlan>()?;
     module.add_class::<filter::StreamFilter>()?;
     module.add_class::<hooks::Hooks>()?;

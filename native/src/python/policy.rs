@@ -126,6 +126,7 @@ fn describe<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("overhead_seconds", facts.overhead_seconds)?;
     dict.set_item("client_gone", facts.client_gone)?;
     dict.set_item("upstream_failed", facts.upstream_failed)?;
+    dict.set_item("sent", facts.sent)?;
     Ok(dict)
 }
 

@@ -121,6 +121,13 @@ impl Patterns {
                     pattern.id
                 ));
             }
+            if syntax::is_lazy(&expression) {
+                warnings.push(format!(
+                    "pattern {:?}: a lazy repetition (as .*?) ends no sooner than another, as the longest match counts; \
+                     say what may not be in it (as [^<]*)",
+                    pattern.id
+                ));
+            }
             expressions.push(expression);
             replacements.push(pattern.replacement().map_err(|reason| pattern.error(reason))?);
         }
@@ -131,7 +138,7 @@ impl Patterns {
         Ok(Self { rules, ids: ids.names, starts: Starts::of(&engines), engines, warnings })
     }
 
-    /// What is allowed but slow, one sentence a pattern.
+    /// What is allowed but slow, or means something else than its author is likely to think; a sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -74,6 +74,18 @@ pub(super) fn starts_slowly(pattern: &Hir) -> bool {
     }
 }
 
+/// Whether it has a repetition that would rather end soon. Of a match the longest counts, so it does not.
+pub(super) fn is_lazy(pattern: &Hir) -> bool {
+    match pattern.kind() {
+        HirKind::Repetition(repetition) => {
+            (!repetition.greedy && repetition.max != Some(repetition.min)) || is_lazy(&repetition.sub)
+        }
+        HirKind::Capture(capture) => is_lazy(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(is_lazy),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => false,
+    }
+}
+
 fn describe(error: &regex_syntax::Error) -> String {
     match error {
         regex_syntax::Error::Parse(error) => format!("{} (at byte {})", error.kind(), error.span().start.offset),
@@ -110,7 +122,7 @@ fn ascii(look: Look) -> Look {
 
 #[cfg(test)]
 mod tests {
-    use super::{as_words, literal, parse, starts_slowly};
+    use super::{as_words, is_lazy, literal, parse, starts_slowly};
 
     #[test]
     fn what_an_automaton_cannot_do_is_refused_with_the_place() {
@@ -135,6 +147,13 @@ mod tests {
             );
         }
         assert_eq!(literal("", false).unwrap_err(), "its literal is empty");
+    }
+
+    #[test]
+    fn lazy_repetitions_are_seen_wherever_they_are() {
+        let lazy = |regex| is_lazy(&parse(regex, false).unwrap());
+        assert!(lazy("<a>.*?</a>") && lazy("(?U)ab+") && lazy("x|(y{2,}?z)*") && lazy("ab??"));
+        assert!(!lazy("<a>.*</a>") && !lazy("ab?") && !lazy("(?U)ab+?") && !lazy("a{3}?b"));
     }
 
     #[test]

@@ -30,11 +30,13 @@ class HookThreads:
         """Run `function` and wait for at most `timeout` seconds. Raises `HookFailed`."""
         future = self._submit(function, *arguments)
         try:
-            return future.result(timeout=timeout)
+            error = future.exception(timeout=timeout)
         except TimeoutError:
-            raise HookFailed(f"it took longer than {timeout:g} s, or raised TimeoutError") from None
-        except Exception as error:
-            raise HookFailed(f"it raised {type(error).__name__}") from None
+            raise HookFailed(f"it took longer than {timeout:g} s") from None
+        if error is not None:
+            # Also what ends a program, as SystemExit: it is not the hook's to end.
+            raise HookFailed(f"it raised {type(error).__name__}")
+        return future.result()
 
     def start(self, function: Callable[..., object], *arguments: object) -> None:
         """Run `function` and wait for nothing. Raises `HookFailed` if there is no thread left."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import msgspec
 
@@ -98,20 +98,18 @@ class Hook:
         if self._request is None:
             return None
         found = self._call(self._request, request)
-        if found is None or isinstance(found, Block):
-            return found
-        if not isinstance(found, Change) or not all(
-            isinstance(text, str) and 0 <= index < len(request.texts) for index, text in found.texts.items()
-        ):
-            raise HookFailed(f"it returned a {type(found).__name__} that is neither a Block nor a Change of its texts")
-        return found
+        try:
+            return _checked(found, texts=len(request.texts))
+        except Exception:  # what somebody else has put into it may raise whatever it wants
+            said = f"it returned a {type(found).__name__} that is neither a Block nor a Change of its texts"
+            raise HookFailed(said) from None
 
     def on_response_text(self, lane: str, key: str, text: str, *, last: bool) -> str:
         """Ask the hook for what takes the place of `text`. Raises `HookFailed`."""
         if self._text is None:
             return text
-        found = self._call(self._text, lane, key, text, last)
-        if not isinstance(found, str):
+        found: object = self._call(self._text, lane, key, text, last)
+        if not _is_text(found):
             raise HookFailed(f"it returned a {type(found).__name__} in the place of a text")
         return found
 
@@ -122,6 +120,28 @@ class Hook:
 
     def _call(self, function: Callable[..., _T], *arguments: object) -> _T:
         return _THREADS.run(function, *arguments, timeout=self._timeout)
+
+
+def _checked(found: object, *, texts: int) -> Block | Change | None:
+    """Return what a hook has said of a request with so many texts. Raises whatever there is to raise if it is wrong."""
+    if found is None or (isinstance(found, Block) and (not found.message or _is_text(found.message))):
+        return found
+    if isinstance(found, Change):
+        changed = dict(found.texts)
+        if all(isinstance(index, int) and 0 <= index < texts and _is_text(text) for index, text in changed.items()):
+            return Change(texts=changed)
+    raise TypeError(type(found).__name__)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is text that has a form in UTF-8; halves of characters have none."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load_hook(rule: HookRule, *, at: str) -> Hook:

@@ -2,7 +2,8 @@
 
 A line is an object with `method` (POST), `path`, `headers` (an object), `body` (text, or JSON as it is) and, if wanted,
 `response` (an object with `headers` and `body`, or the body alone) and `expect` (`pass`, `changed` or `blocked`). A raw
-request is what goes over the wire: request line, headers, an empty line, the body.
+request is what goes over the wire: request line, headers, an empty line, the body. Bodies are as the application wrote
+them: codings and chunks, which a gateway undoes, are not undone here, and are an error.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ import msgspec
 from kube_gateway.errors import UsageError
 
 Expected = Literal["pass", "changed", "blocked"]
-_REQUEST_LINE = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r?\n")
+_REQUEST_LINE = re.compile(rb"([A-Za-z]+) (\S+) HTTP/1\.[01]\r?\n")
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+_CHUNK = re.compile(r"[0-9A-Fa-f]{1,16}[ \t]*(;[^\r\n]*)?\r?\n")
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\udc80-\udcff]")
+"""In what was read with surrogateescape: control characters, and bytes that are no UTF-8."""
+
+_BLANK = re.compile(rb"\n\r?\n")
 _MOST_BYTES = 256 * 1024 * 1024
 
 
@@ -51,11 +58,11 @@ def read_recorded(path: Path) -> Iterator[Recorded]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     first = _REQUEST_LINE.match(data)
     if first is not None:
-        yield _raw(data, first, where=str(path))
+        yield _plain(_raw(data, first, where=str(path)))
         return
     for number, line in enumerate(data.splitlines(), start=1):
         if line.strip():
-            yield _line(line, where=f"{path}:{number}")
+            yield _plain(_line(line, where=f"{path}:{number}"))
 
 
 def _line(line: bytes, *, where: str) -> Recorded:
@@ -64,11 +71,16 @@ def _line(line: bytes, *, where: str) -> Recorded:
         if isinstance(value, dict) and "response" in value and not _is_answer(value["response"]):
             value["response"] = {"body": value["response"]}
         return msgspec.convert({**value, "where": where} if isinstance(value, dict) else value, Recorded)
+    except UnicodeDecodeError:
+        said = "the line is no text in UTF-8"
+    except RecursionError:
+        said = "the line is nested too deeply to be read; a body may also be given as text"
     except msgspec.MsgspecError as error:
-        raise UsageError(
-            f"{where}: {str(error).replace('`', '')}",
-            hint='a line is {"path": "/v1/chat/completions", "body": {...}}, a file one HTTP request otherwise',
-        ) from None
+        said = str(error).replace("`", "")
+    raise UsageError(
+        f"{where}: {said}",
+        hint='a line is {"path": "/v1/chat/completions", "body": {...}}, a file one HTTP request otherwise',
+    )
 
 
 def _is_answer(value: Any) -> bool:  # noqa: ANN401 - any JSON value
@@ -76,16 +88,39 @@ def _is_answer(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 
 def _raw(data: bytes, first: re.Match[bytes], *, where: str) -> Recorded:
-    head, _, body = data[first.end() :].partition(b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n")
+    # From the end of the first line on: there may be no headers.
+    blank = _BLANK.search(data, first.end() - 1)
+    head, body = (data[first.end() : blank.start()], data[blank.end() :]) if blank else (data[first.end() :], b"")
     pairs = (line.partition(":") for line in head.decode("latin-1").splitlines())
     headers = {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
     # What an editor adds at the end of a file is not the client's.
     length = next((value for name, value in headers.items() if name.lower() == "content-length"), "")
-    body = body[: int(length)] if length.isascii() and length.isdigit() else body.rstrip(b"\r\n")
+    if length and not _LENGTH.fullmatch(length):
+        raise UsageError(f"{where}: the Content-Length {length[:20]!r} is no length")
+    body = body[: int(length)] if length else body.rstrip(b"\r\n")
     text = body.decode("utf-8", "surrogateescape")
     return Recorded(
         method=first[1].decode(), path=first[2].decode("latin-1"), headers=headers, body=text or None, where=where
     )
+
+
+def _plain(recorded: Recorded) -> Recorded:
+    """Raise `UsageError` for what a gateway would have to undo first: what came of it would be another request's fate."""
+    answer = recorded.response
+    parts = [("request", recorded.headers, recorded.body)]
+    parts += [("answer", answer.headers, answer.body)] if answer is not None else []
+    for what, headers, body in parts:
+        start = body[:1024] if isinstance(body, str) else ""
+        for name, value in headers.items():
+            # A recorder may have undone them, and left the header.
+            chunked = name.lower() == "transfer-encoding" and _CHUNK.match(start)
+            coded = name.lower() == "content-encoding" and _NO_TEXT.search(start)
+            if chunked or coded:
+                raise UsageError(
+                    f"{recorded.where}: the body of the {what} is as it went over the wire ({name}: {value})",
+                    hint="record it as it was written: codings and chunks are undone by a gateway, and not here",
+                )
+    return recorded
 
 
 def body_bytes(body: Any) -> bytes:  # noqa: ANN401 - any JSON value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from typing import Literal
 
 import msgspec
 
+from kube_gateway import _native
 from kube_gateway.ai.decide.decision import Decision
 from kube_gateway.ai.decide.request import RecordedRequest
 from kube_gateway.ai.dialect import Outcome, Reply
@@ -54,7 +54,7 @@ class Rehearsal:
         self._engine = Engine(
             policy, model=model, revision=0, name="test", hash_key=bytes(32), meters=self, budgets=Ledger()
         )
-        self._endpoints = [(method, re.compile(f"(?:{pattern})/?$")) for method, pattern in self._engine.endpoints]
+        self._endpoints = _native.Endpoints(self._engine)
 
     def ended(self, call: Call) -> None:
         """Take the account of a call, as the engine's meters."""
@@ -62,7 +62,7 @@ class Rehearsal:
 
     def run(self, recorded: Recorded) -> Rehearsed:
         """Return what would become of a request."""
-        index = self._index(recorded)
+        index = self._endpoints.find(recorded.method, recorded.path)
         if index is None:
             return _judged(
                 Rehearsed(where=recorded.where, method=recorded.method, path=_path(recorded), result="no LLM call"),
@@ -83,13 +83,6 @@ class Rehearsal:
         if decision.reply is not None:
             return self._refused(recorded, decision.reply)
         return self._passed(recorded, decision, body)
-
-    def _index(self, recorded: Recorded) -> int | None:
-        path = recorded.path.partition("?")[0]
-        for index, (method, pattern) in enumerate(self._endpoints):
-            if method == recorded.method and pattern.search(path):
-                return index
-        return None
 
     def _refused(self, recorded: Recorded, reply: Reply) -> Rehearsed:
         return self._told(recorded, reply=reply)
@@ -183,9 +176,11 @@ def _path(recorded: Recorded) -> str:
 
 def _pretty(body: bytes) -> str:
     try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except ValueError:
+        text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
+    # Half of a character has no form in UTF-8: it is shown as it was written.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _difference(before: str, after: str) -> list[str]:

@@ -6,11 +6,12 @@ is about was to be protected, and it cannot be told how.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
 
-from kube_gateway.authorization.compiling import compile_for, selects
+from kube_gateway.authorization.compiling import compile_for, compile_policy, selects
 from kube_gateway.authorization.reading import read_object
 from kube_gateway.authorization.schema import GatewayPolicy, PolicySpec, Selector
 from kube_gateway.errors import UsageError
@@ -21,6 +22,8 @@ from kube_gateway.model.authorization import (
     encode_authorization,
 )
 from kube_gateway.model.pod import Pod
+
+_log = logging.getLogger("watcher")
 
 
 class PolicySet:
@@ -47,8 +50,17 @@ class PolicySet:
             policy = read_object(value)
             if policy.key != key:
                 raise UsageError(f"metadata: it is {policy.key}, and was found as {key}")
+            # What holds for a pod is compiled when somebody asks, from all policies: it must not fail there.
+            compile_policy(policy, trust_domain=self._trust_domain)
         except UsageError as error:
             self.put_broken(key, error.message, selector=_selector_of(value))
+        except Exception as error:
+            # A mistake of ours. Whoever may write a policy would end the watcher of all pods with it.
+            _log.exception("the policy %s could not be read", key)
+            problem = (
+                f"it cannot be read ({type(error).__name__}), which is a mistake of kube-gateway: please report it"
+            )
+            self.put_broken(key, problem, selector=_selector_of(value))
         else:
             self._set(policy)
             self.problems.pop(key, None)
@@ -106,5 +118,5 @@ def _selector_of(value: Any) -> Selector | None:  # noqa: ANN401
     spec = value.get("spec") if isinstance(value, dict) else None
     try:
         return msgspec.convert(spec["selector"], Selector) if isinstance(spec, dict) else None
-    except (KeyError, msgspec.ValidationError):
+    except (KeyError, ValueError, RecursionError):
         return None

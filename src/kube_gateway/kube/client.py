@@ -304,7 +304,7 @@ def _event(line: bytes, decoder: msgspec.json.Decoder[T], *, what: str) -> Event
         raise refusal(bytes(head.object), what=what)
     try:
         return Event(head.type, decoder.decode(head.object))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _undecodable(what, error) from error
 
 
@@ -312,11 +312,11 @@ def decode(answer: bytes, item: type[T], *, what: str) -> T:
     """Read an answer; `what` was asked ('create /api/...'), for the message of the `KubernetesError` it raises."""
     try:
         return msgspec.json.decode(answer, type=item)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _undecodable(what, error) from error
 
 
-def _undecodable(what: str, error: msgspec.DecodeError) -> KubernetesError:
+def _undecodable(what: str, error: Exception) -> KubernetesError:
     message = f"{what}: what came back is not understood ({error})"
     return KubernetesError(message, status=200, reason="Undecodable", hint="is this really a Kubernetes API server?")
 

@@ -58,6 +58,7 @@ def test_the_client_learns_at_once_that_the_server_is_gone(rig, plan, answer):
     facts = engine.decisions[0].facts()
     assert facts["upstream_failed"]
     assert not facts["client_gone"]
+    assert facts["sent"]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -96,7 +97,8 @@ def test_a_client_that_goes_while_its_call_is_decided_is_told_of(rig):
     while not engine.decisions:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert engine.decisions[0].facts()["client_gone"]
+    facts = engine.decisions[0].facts()
+    assert (facts["client_gone"], facts["sent"]) == (True, False)
 
 
 def test_a_policy_that_breaks_resets_the_connection(rig):

@@ -76,6 +76,19 @@ def test_content_is_in_no_span(collected):
     assert "my secret prompt" not in collected.span().to_json()
 
 
+def test_names_that_others_have_chosen_are_bounded(collected):
+    long = "m" * 10_000
+    collected.telemetry.ended(
+        call(model=long, requested_model=long, response_model=long, response_id=long, finish=(long, "a\nb"))
+    )
+    span = collected.span()
+    assert len(span.to_json()) < 3000
+    assert span.attributes["gen_ai.request.model"] == "m" * 128
+    assert span.attributes["gen_ai.response.finish_reasons"] == ("m" * 128, "a?b")
+    for points in collected.metrics().values():
+        assert all(len(value) <= 128 for point in points for value in map(str, point.attributes.values()))
+
+
 def test_histograms_have_the_conventions_names_units_and_buckets(collected):
     collected.telemetry.ended(call())
     found = collected.metrics()

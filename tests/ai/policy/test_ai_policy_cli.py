@@ -108,17 +108,29 @@ def test_a_trial_as_data_and_with_the_annotation():
         ('{"pth": ""}', "Object contains unknown field pth"),
         ("[", "Input data was truncated"),
         ("3", "Expected object, got int"),
+        ('{"path": "\xff"}', "the line is no text in UTF-8"),
+        (
+            '{"path": "/x", "body": ' + "[" * 5000 + "]" * 5000 + "}",
+            "the line is nested too deeply to be read; a body may also be given as text",
+        ),
     ],
 )
 def test_requests_that_cannot_be_read(tmp_path, line, error):
     path = tmp_path / "requests.jsonl"
-    path.write_text(f"\n{line}\n")
+    path.write_bytes(f"\n{line}\n".encode("latin-1"))
     assert command("policy", "test", "trial.yaml", str(path)) == (
         2,
         "",
         f"error: {path}:2: {error}\n"
         'hint: a line is {"path": "/v1/chat/completions", "body": {...}}, a file one HTTP request otherwise\n',
     )
+
+
+def test_a_length_that_is_none(tmp_path):
+    path = tmp_path / "request.http"
+    path.write_text(f"POST /api/chat HTTP/1.1\nContent-Length: {'1' * 5000}\n\n{{}}")
+    said = f"error: {path}: the Content-Length '{'1' * 20}' is no length\n"
+    assert command("policy", "test", "trial.yaml", str(path)) == (2, "", said)
 
 
 def test_the_schema_is_one():

@@ -94,6 +94,23 @@ def test_a_call_that_failed_upstream_uses_no_tokens_but_counts_as_a_request():
     assert scene.call.usage is None
 
 
+@pytest.mark.parametrize(
+    ("facts", "used", "made"),
+    [
+        ({"upstream_failed": True, "sent": True}, 0, 1),
+        ({"client_gone": True, "sent": False}, 0, 0),
+        ({"client_gone": True, "sent": True}, 2, 1),
+        ({"upstream_failed": True, "sent": True, "seconds_to_first_byte": 0.1}, 2, 1),
+    ],
+)
+def test_a_call_that_nobody_has_answered_uses_no_tokens(facts, used, made):
+    scene = Scene("version: 1\nrules: [{kind: rate, name: r, requests: 5, tokens: 100000}]")
+    decision = scene.chat({"model": "m", "messages": [{"role": "user", "content": "hello"}]})
+    end(decision, {}, status=0, response_bytes=0, **facts)
+    assert [(count.used, count.reserved, count.made) for count in scene.ledger.counts()] == [(used, 0, made)]
+    assert (scene.call.usage is None) is (used == 0)
+
+
 def test_a_refusal_after_a_reservation_gives_it_back():
     scene = Scene(
         "version: 1\nrules:\n- {kind: rate, name: r, requests: 5}\n- {kind: budget, name: b, tokens: 1, window: 1d}"

@@ -13,7 +13,9 @@ from policy_scenes import Scene, end
 from kube_gateway.ai.decide.asking_hooks import transformation
 from kube_gateway.ai.decide.exchange import Exchange
 from kube_gateway.ai.hook_threads import HookFailed, HookThreads
+from kube_gateway.ai.hooks import Block, Change, Hook
 from kube_gateway.ai.policy.read import PolicyError
+from kube_gateway.ai.policy.rules import HookRule
 
 PACKAGE = """
 import time
@@ -181,6 +183,54 @@ def test_threads_that_hang_are_counted_and_nobody_waits_for_them(caplog):
             continue
         return
     raise AssertionError("the threads never came back")
+
+
+WRONG = [
+    "nonsense",
+    0,
+    Change(texts=None),
+    Change(texts={0: None}),
+    Change(texts={"0": "x"}),
+    Change(texts={1: "x"}),
+    Change(texts={-1: "x"}),
+    Change(texts={0: "half \ud83d"}),
+    Change(texts=["x"]),
+    Block(message=5),
+    Block(message="half \ud83d"),
+    SystemExit(1),
+]
+
+
+class Returns:
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def on_request(self, request: object) -> object:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+    def on_response_text(self, lane: str, key: str, text: str, last: bool) -> object:
+        return self.on_request(None)
+
+
+@pytest.mark.parametrize("found", WRONG, ids=str)
+def test_whatever_a_hook_returns_that_is_not_right_is_its_failure(monkeypatch, found):
+    monkeypatch.setattr("kube_gateway.ai.policy.compile.load_hook", lambda rule, *, at: Hook(rule, Returns(found)))
+    blocks = asks(scene(), "hello")
+    assert blocks.reply.status == 500
+    lets_pass = scene(onFailure="allow")
+    decision = asks(lets_pass, "hello")
+    assert (decision.reply, decision.body) == (None, None)
+    end(decision)
+    assert lets_pass.call.hook_failures == {"h": 1}
+
+
+@pytest.mark.parametrize("found", [None, b"x", "half \ud83d", SystemExit(1)], ids=str)
+def test_and_so_is_what_takes_the_place_of_text(found):
+    hook = Hook(HookRule(name="h", entry_point="h"), Returns(found))
+    with pytest.raises(HookFailed):
+        hook.on_response_text("output", "0", "hello", last=False)
 
 
 def test_what_a_hook_raises_is_told_by_its_kind_alone():

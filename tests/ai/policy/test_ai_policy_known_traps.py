@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from policy_dialects import APIS
 from policy_scenes import HASH_KEY, Scene, end
+
+from kube_gateway.ai.dialects import endpoints
+from kube_gateway.ai.policy.compile import Snapshot
+from kube_gateway.ai.policy.read import read_policy
 
 
 @pytest.mark.parametrize("name", APIS)
@@ -93,6 +98,41 @@ def test_answers_of_any_type_are_read_where_what_cannot_be_read_is_blocked(words
     scene = Scene(f"version: 1\nonUnreadableAnswer: {unreadable}\n{words}")
     kinds = scene.chat({"messages": []}).response.framing_of
     assert kinds.get("*") == ("whole" if words and unreadable == "block" else None)
+
+
+def test_thousands_of_tools_are_looked_at_in_no_time():
+    scene = Scene("version: 1\nrules: [{kind: tools, name: t, tools: ['x*']}]")
+    tools = [{"type": "function", "function": {"name": f"{'xy'[number % 2]}{number}"}} for number in range(8000)]
+    began = time.process_time()
+    sent = scene.sent("POST", "/v1/chat/completions", {"model": "m", "messages": [], "tools": tools})
+    assert time.process_time() - began < 3
+    assert sent["tools"] == tools[1::2]
+
+
+@pytest.mark.parametrize("before", ["", '"a\\\\", "b\\"c", '])
+def test_a_demand_for_a_tool_that_is_gone_is_gone_too(before):
+    scene = Scene("version: 1\nrules: [{kind: tools, name: t, tools: [x]}]")
+    choice = f'{{"type": "allowed_tools", "also": [{before}"d"], "function": {{"name": "x"}}}}'
+    tools = [{"type": "function", "function": {"name": name}} for name in ("x", "y")]
+    body = f'{{"model": "m", "messages": [], "tools": {json.dumps(tools)}, "tool_choice": {choice}}}'
+    sent = scene.sent("POST", "/v1/chat/completions", body)
+    assert (sent["tools"], "tool_choice" in sent) == (tools[1:], False)
+
+
+def test_what_is_compiled_for_many_models_is_bounded(monkeypatch):
+    monkeypatch.setattr("kube_gateway.ai.policy.compile._MOST_SELECTIONS", 20)
+    rules = "\n".join(
+        f"- {{kind: words, name: w{bit}, words: [word{bit}], lanes: [user], when: {{models: ['*{bit}*']}}}}"
+        for bit in range(7)
+    )
+    policy = read_policy(f"version: 1\nrules:\n{rules}")
+    snapshot = Snapshot(policy, model="", served=endpoints())
+    for number in range(128):
+        model = "".join(str(bit) for bit in range(7) if number >> bit & 1)
+        selection = snapshot.select(0, model=model)
+        assert bool(selection.prompt["user"].enforced) if model else not selection.prompt
+    assert len(snapshot._selections) <= 20
+    assert len(snapshot._patterns) <= 40
 
 
 def test_a_call_keeps_the_policy_that_it_began_with():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -92,6 +93,70 @@ def test_what_is_not_utf_8_is_sent_as_it_is(tmp_path):
     path.write_bytes(b"POST /api/chat HTTP/1.1\r\n\r\n{\xff}")
     (recorded,) = read_recorded(path)
     assert Rehearsal(read_policy("")).run(recorded).result == "pass"
+
+
+MASK = "version: 1\nrules: [{kind: words, name: w, words: [bluebird], lanes: [user, output]}]"
+BLUEBIRD = {**REQUEST, "stream": False, "messages": [{"role": "user", "content": "bluebird"}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/v1/chat/completions"),
+        ("POST", "/V1//Chat/Completions"),
+        ("POST", "/v1/ch%61t/completions?x=/api/show"),
+        ("POST", "http://server/v1/./chat/completions/"),
+    ],
+)
+def test_a_call_is_told_as_the_gateway_tells_it(method, path):
+    done = run(MASK, path, BLUEBIRD, method=method)
+    assert (done.result, done.endpoint) == ("changed", "openai_chat/chat_completions")
+    assert run(MASK, path, BLUEBIRD, method="PUT").result == "no LLM call"
+
+
+@pytest.mark.parametrize("method", ["POST", "post"])
+def test_a_raw_request_without_headers_has_its_body(tmp_path, method):
+    path = tmp_path / "request.http"
+    path.write_bytes(f"{method} /v1/chat/completions HTTP/1.1\r\n\r\n".encode() + json.dumps(BLUEBIRD).encode())
+    (recorded,) = read_recorded(path)
+    assert Rehearsal(read_policy(MASK)).run(recorded).result == "changed"
+
+
+def test_half_a_character_is_shown_as_it_was_written():
+    body = json.dumps(BLUEBIRD).replace("bluebird", "bluebird \\ud83d")
+    done = run(MASK, "/v1/chat/completions", body)
+    assert [line.split(": ")[1] for line in done.request] == ['"bluebird \\ud83d"', '"*** \\ud83d"']
+
+
+def test_an_answer_that_is_nested_deeply_is_shown_as_it_is():
+    answer = '{"choices": [{"index": 0, "message": {"content": "bluebird"}}], "x": ' + "[" * 5000 + "]" * 5000 + "}"
+    done = run(MASK, "/v1/chat/completions", BLUEBIRD, response=RecordedAnswer(body=answer))
+    assert done.result == "changed"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("Transfer-Encoding: chunked", b'd\r\n{"model":"x"}\r\n0\r\n\r\n'),
+        ("Content-Encoding: gzip", gzip.compress(b'{"model":"x"}')),
+    ],
+)
+def test_codings_and_chunks_are_not_undone_and_that_is_said(tmp_path, head, body):
+    path = tmp_path / "request.http"
+    path.write_bytes(f"POST /api/chat HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
+    with pytest.raises(UsageError, match=rf"the body of the request is as it went over the wire \({head}\)"):
+        list(read_recorded(path))
+    # A recorder has undone them, and kept the header.
+    path.write_bytes(f"POST /api/chat HTTP/1.1\r\n{head}\r\n\r\n".encode() + '{"model":"é"}'.encode())
+    assert len(list(read_recorded(path))) == 1
+
+
+def test_chunks_of_an_answer_are_not_undone_either(tmp_path):
+    path = tmp_path / "requests.jsonl"
+    answer = {"headers": {"transfer-encoding": "chunked"}, "body": "2\r\n{}\r\n0\r\n\r\n"}
+    path.write_text(json.dumps({"path": "/api/chat", "response": answer}))
+    with pytest.raises(UsageError, match=f"{path}:1: the body of the answer is as it went over the wire"):
+        list(read_recorded(path))
 
 
 def test_too_large_a_file(tmp_path):

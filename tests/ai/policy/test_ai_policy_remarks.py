@@ -13,6 +13,8 @@ from kube_gateway.ai.policy.explain import explain, named
 from kube_gateway.ai.policy.lint import lint
 from kube_gateway.ai.policy.read import PolicyError, read_policy
 from kube_gateway.ai.policy.tool_rules import ascii_boundaries
+from kube_gateway.ai.recorded import Recorded
+from kube_gateway.ai.rehearsal import Rehearsal
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,6 +31,24 @@ REMARKS = {
         "- {kind: model, name: a, match: '*', to: x, when: {endpoints: [chat]}}\n"
         "- {kind: model, name: s, match: '*', deny: true, mode: shadow}\n"
         "- {kind: model, name: b, match: gpt-4, to: y}",
+        [],
+    ),
+    "a rename leaves its new name to those behind it": (
+        "- {kind: model, name: a, match: '*', to: b1}\n- {kind: model, name: b, match: 'b*', to: c}",
+        [],
+    ),
+    "nor does it decide what is denied": (
+        "- {kind: model, name: a, match: '*', to: x}\n- {kind: model, name: b, match: 'b*', deny: true}",
+        [],
+    ),
+    "another rename may lead back to it": (
+        "- {kind: model, name: a, match: 'gpt-4*', deny: true}\n"
+        "- {kind: model, name: o, match: old, to: gpt-4o}\n"
+        "- {kind: model, name: b, match: gpt-4o, to: y}",
+        [],
+    ),
+    "what a regular expression makes may be anything": (
+        "- {kind: model, name: a, regex: '(.*)-x', to: $1}\n- {kind: model, name: b, regex: '(.*)-x', to: y}",
         [],
     ),
     "a chain is no mistake": (
@@ -81,6 +101,10 @@ REMARKS = {
         "- {kind: regex, name: a, patterns: ['.*x'], lanes: [user]}",
         ["rules[0]: it begins with a repetition without a bound"],
     ),
+    "a lazy repetition": (
+        "- {kind: regex, name: a, patterns: ['<a>.*?</a>', '<a>[^<]*</a>'], lanes: [user]}",
+        ["rules[0]: a lazy repetition (as .*?) ends no sooner than another, as the longest match counts"],
+    ),
 }
 
 
@@ -129,6 +153,29 @@ def test_every_kind_of_rule_is_explained():
         f"{step.title}\n" + "".join(f"  {sentence}\n" for sentence in step.sentences) for step in explain(policy)
     )
     assert told == (GOLDEN / "every-kind.explained.txt").read_text()
+
+
+ANY = "{kind: limit, name: l, maxTokens: 5}"
+OF_OLLAMA = "{kind: limit, name: l, maxTokens: 5, when: {endpoints: [ollama]}}"
+ENDPOINTS = "{kind: endpoints, name: e, endpoints: [manage]}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "said", "blocked"),
+    [
+        ("", "/v1/chat/completions", "passes unread", False),
+        (ENDPOINTS, "/v1/chat/completions", "passes unread", False),
+        (ANY, "/v1/chat/completions", "is refused", True),
+        (OF_OLLAMA, "/v1/chat/completions", "is refused in calls of ollama, and passes unread in others", False),
+        (OF_OLLAMA, "/api/chat", "is refused in calls of ollama, and passes unread in others", True),
+    ],
+)
+def test_what_becomes_of_a_body_that_is_no_json_is_explained_as_it_is(rules, path, said, blocked):
+    policy = read_policy(f"version: 1\nrules: [{rules}]")
+    (body,) = [step for step in explain(policy) if step.title == "body"]
+    assert body.sentences[1] == f"a body that is no JSON {said}"
+    done = Rehearsal(policy).run(Recorded(path=path, body="no JSON"))
+    assert (done.result == "blocked") is blocked
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def call_of(
 ) -> Call:
     """Return the account of a call, and settle what it had reserved. `facts` are the native core's, or a refusal's."""
     refused = "seconds" not in facts
+    if not (refused or facts.get("sent", True)):
+        exchange.release()
     usage = None if refused else _usage(exchange, outcome, facts)
     exchange.settle(Tokens(input=usage.input, output=usage.output) if usage is not None else Tokens())
     return msgspec.structs.replace(
@@ -95,12 +97,23 @@ def _usage(exchange: Exchange, outcome: Outcome, facts: Mapping[str, Any]) -> Us
         return None
     if facts.get("status", 0) >= 400 and not outcome.usage:
         return None
+    if _unanswered(facts):
+        return None
     return usage_of(
         outcome,
         totals=exchange.dialect.totals,
         prompt_characters=exchange.prompt_characters,
         broken_off=_broken_off(outcome, facts),
     )
+
+
+def _unanswered(facts: Mapping[str, Any]) -> bool:
+    """Whether the server has failed without a byte of an answer, or was never asked.
+
+    A client that leaves while the server is at work has had it work.
+    """
+    answered = facts.get("status", 0) or facts.get("seconds_to_first_byte") is not None
+    return not answered and bool(facts.get("upstream_failed") or not facts.get("sent", True))
 
 
 def _broken_off(outcome: Outcome, facts: Mapping[str, Any]) -> bool:

@@ -5,12 +5,40 @@ Of the rules in force, the first that names a tool decides; a tool that no rule 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from kube_gateway.ai.decide.exchange import Exchange, Found, Refused
 from kube_gateway.ai.policy.globs import matches_any
 from kube_gateway.ai.policy.rules import ToolsRule
 from kube_gateway.ai.policy.selection import Selection
+
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class _Places:
+    """What was found, by where it is: a request may offer thousands of tools."""
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._found = sorted(found, key=_start)
+        self._starts = [_start(one) for one in self._found]
+
+    def inside(self, outer: Found) -> list[Found]:
+        """Return what is within `outer`."""
+        # Values of a document are within each other, or apart: where one begins says it.
+        begin, end = (bisect_left(self._starts, place) for place in (outer.hit.start, outer.hit.end))
+        return self._found[begin:end]
+
+    def any_inside(self, outer: Found) -> bool:
+        """Return whether something is within `outer`."""
+        begin = bisect_left(self._starts, outer.hit.start)
+        return begin < len(self._starts) and self._starts[begin] < outer.hit.end
+
+
+def _start(found: Found) -> int:
+    return found.hit.start
 
 
 def decide_tools(exchange: Exchange, selection: Selection) -> None:
@@ -31,10 +59,10 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
     if not gone:
         return
     exchange.edits["tools"] = None
-    for rule in dict.fromkeys(removed.values()):
-        count = sum(one is rule for one in removed.values())
-        exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {rule.name})")
-    left = [tool for tool in exchange.found("tool") if tool not in gone]
+    for name, count in Counter(rule.name for rule in removed.values()).items():
+        exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {name})")
+    numbers = {tool.number for tool in gone}
+    left = [tool for tool in exchange.found("tool") if tool.number not in numbers]
     _remove(exchange, gone, left)
     _remove_choice(exchange, removed, left)
 
@@ -42,10 +70,10 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
 def _named(exchange: Exchange) -> Iterator[tuple[Found, str]]:
     """Yield the tools, each with its name: of the places where one can be, the first in which something is."""
     order = exchange.endpoint.request.tool_names
+    names = _Places(exchange.found("tool_name"))
     for tool in exchange.found("tool"):
-        names = [name for name in exchange.found("tool_name") if _holds(tool, name)]
-        if names:
-            yield tool, min(names, key=lambda name: order.index(name.wanted.path)).hit.text
+        if inside := names.inside(tool):
+            yield tool, min(inside, key=lambda name: order.index(name.wanted.path)).hit.text
 
 
 def _denied_by(exchange: Exchange, rules: tuple[ToolsRule, ...], name: str) -> ToolsRule | None:
@@ -66,10 +94,11 @@ def _remove(exchange: Exchange, gone: list[Found], left: list[Found]) -> None:
     document = exchange.document
     if document is None:
         return
+    removed, kept = _Places(gone), _Places(left)
     for array in exchange.found("tools"):
-        inside = [tool for tool in gone if _holds(array, tool)]
+        inside = removed.inside(array)
         # Servers refuse an empty list of tools.
-        if inside and not any(_holds(array, tool) for tool in left):
+        if inside and not kept.any_inside(array):
             document.remove(array.number)
             continue
         for tool in inside:
@@ -81,9 +110,5 @@ def _remove_choice(exchange: Exchange, names: dict[str, ToolsRule], left: list[F
     if exchange.document is None:
         return
     for choice in exchange.found("tool_choice"):
-        if not left or (choice.hit.kind == "object" and any(f'"{name}"' in choice.hit.text for name in names)):
+        if not left or (choice.hit.kind == "object" and not names.keys().isdisjoint(_QUOTED.findall(choice.hit.text))):
             exchange.document.remove(choice.number)
-
-
-def _holds(outer: Found, inner: Found) -> bool:
-    return outer.hit.start <= inner.hit.start and inner.hit.end <= outer.hit.end

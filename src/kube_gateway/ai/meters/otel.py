@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kube_gateway.ai.meters.call import Call, Usage
 from kube_gateway.ai.meters.figures import FIRST_BUCKETS, SECOND_BUCKETS, TOKEN_BUCKETS, error_type
-from kube_gateway.ai.meters.names import writable
+from kube_gateway.ai.meters.names import countable
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -70,7 +70,7 @@ class OpenTelemetry:
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - an extra
 
         start = int(call.started * _NANOSECONDS)
-        model = writable(call.model or call.requested_model)
+        model = countable(call.model or call.requested_model)
         span = self._tracer.start_span(
             f"{call.operation} {model}".strip(), kind=SpanKind.CLIENT, start_time=start, attributes=_of_span(call)
         )
@@ -105,13 +105,13 @@ def _shared(call: Call) -> Attributes:
     attributes: Attributes = {
         "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": call.provider,
-        "gen_ai.request.model": writable(call.model or call.requested_model),
+        "gen_ai.request.model": countable(call.model or call.requested_model),
         "server.address": address.strip("[]"),
     }
     if port.isdecimal():
         attributes["server.port"] = int(port)
     if call.response_model:
-        attributes["gen_ai.response.model"] = writable(call.response_model)
+        attributes["gen_ai.response.model"] = countable(call.response_model)
     if problem := error_type(call):
         attributes["error.type"] = problem
     return attributes
@@ -120,11 +120,11 @@ def _shared(call: Call) -> Attributes:
 def _of_span(call: Call) -> Attributes:
     usage = call.usage or Usage()
     found: dict[str, str | int | float | bool | tuple[str, ...] | None] = {
-        "gen_ai.original.model": writable(call.requested_model),
+        "gen_ai.original.model": countable(call.requested_model),
         "gen_ai.request.stream": call.streaming,
         "gen_ai.request.max_tokens": call.most_output,
-        "gen_ai.response.id": writable(call.response_id),
-        "gen_ai.response.finish_reasons": tuple(map(writable, call.finish)),
+        "gen_ai.response.id": countable(call.response_id),
+        "gen_ai.response.finish_reasons": tuple(map(countable, call.finish)),
         "gen_ai.response.time_to_first_chunk": call.first_byte,
         "gen_ai.usage.input_tokens": usage.input,
         "gen_ai.usage.output_tokens": usage.output,

@@ -90,6 +90,8 @@ class Snapshot:
             if found is None:
                 if len(self._selections) >= _MOST_SELECTIONS:
                     self._selections.clear()
+                    # What calls use just now is theirs; the rest is made again when it is needed.
+                    self._patterns.clear()
                 found = Selection(self.served[index][1], rules, hooks=self.hooks, patterns=self._patterns_of)
                 self._selections[key] = found
         return found

@@ -24,7 +24,7 @@ from kube_gateway.ai.policy.rules import (
     lanes_of,
 )
 from kube_gateway.ai.policy.schema import Policy
-from kube_gateway.ai.policy.sentences import sentence
+from kube_gateway.ai.policy.sentences import listed, sentence
 from kube_gateway.ai.shape import LaneName
 
 _PROMPT: tuple[LaneName, ...] = ("user", "system", "developer", "assistant", "tool", "tool_definition")
@@ -103,9 +103,20 @@ def _texts(rules: list[Rule], lanes: tuple[LaneName, ...]) -> list[str]:
 
 
 def _body(policy: Policy) -> list[str]:
-    invalid = policy.on_invalid or ("block" if policy.enforcing else "pass")
-    unread = "is refused" if invalid == "block" else "passes unread"
-    return [f"a body beyond {policy.body_limit} is refused", f"a body that is no JSON {unread}"]
+    return [f"a body beyond {policy.body_limit} is refused", f"a body that is no JSON {_unread(policy)}"]
+
+
+def _unread(policy: Policy) -> str:
+    if policy.on_invalid is not None:
+        return "is refused" if policy.on_invalid == "block" else "passes unread"
+    # For a rule about kinds of calls the body is of no matter.
+    acting = [rule for rule in policy.rules if rule.mode == "enforce" and not isinstance(rule, EndpointsRule)]
+    if not acting:
+        return "passes unread"
+    if all(rule.when.endpoints for rule in acting):
+        named = dict.fromkeys(glob for rule in acting for glob in rule.when.endpoints)
+        return f"is refused in calls of {listed(list(named))}, and passes unread in others"
+    return "is refused"
 
 
 def _tools(rules: list[Rule]) -> list[str]:

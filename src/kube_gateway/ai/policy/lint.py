@@ -12,6 +12,7 @@ from kube_gateway.ai.policy.compile import names
 from kube_gateway.ai.policy.globs import matches
 from kube_gateway.ai.policy.patterns import checked, reason_of
 from kube_gateway.ai.policy.quantities import size_of
+from kube_gateway.ai.policy.renaming import renaming
 from kube_gateway.ai.policy.rules import (
     BudgetRule,
     DetectRule,
@@ -53,7 +54,7 @@ def lint(policy: Policy, *, served: _Served) -> list[Remark]:
         remarks += _endpoints(rule, served, at=at)
         if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule):
             remarks += _lanes(rule, served, at=at)
-            remarks += _slow(rule, at=at)
+            remarks += _patterns(rule, at=at)
         if isinstance(rule, WordsRule):
             remarks += _words(rule, at=at)
         remarks += _numbers(rule, policy, at=at)
@@ -67,7 +68,7 @@ def _reach(rule: Rule, before: Sequence[Rule], *, at: str) -> Iterator[Remark]:
             continue
         if isinstance(other, EndpointsRule) and other.action == "deny" and "*" in other.endpoints:
             said = "refuses all these calls"
-        elif _decides_before(other, rule):
+        elif _decides_before(other, rule, behind=before[index:]):
             said = "has decided by then"
         elif isinstance(other, LimitRule) and isinstance(rule, LimitRule) and other.max_tokens <= rule.max_tokens:
             said = f"has made it {other.max_tokens} by then"
@@ -78,16 +79,32 @@ def _reach(rule: Rule, before: Sequence[Rule], *, at: str) -> Iterator[Remark]:
         return
 
 
-def _decides_before(other: Rule, rule: Rule) -> bool:
+def _decides_before(other: Rule, rule: Rule, *, behind: Sequence[Rule]) -> bool:
+    """Whether `other` leaves nothing for `rule`; `behind` are the rules from `other` on up to `rule`."""
     if isinstance(other, ModelRule) and isinstance(rule, ModelRule):
-        if rule.match is None:
-            return other.regex is not None and other.regex == rule.regex
-        return other.match is not None and _covers(other.match, rule.match) and other.to != rule.match
+        if other.to is not None and rule.to is None:
+            # What is never renamed, and the model of an annotation, are denied and allowed all the same.
+            return False
+        covered = _covers_names(other, rule)
+        return covered and not any(_may_become_one_of(one, rule) for one in behind if isinstance(one, ModelRule))
     if isinstance(other, ToolsRule) and isinstance(rule, ToolsRule):
         return all(any(_covers(wide, narrow) for wide in other.tools) for narrow in rule.tools)
     if isinstance(other, EndpointsRule) and isinstance(rule, EndpointsRule):
         return all(any(_covers(wide, narrow) for wide in other.endpoints) for narrow in rule.endpoints)
     return False
+
+
+def _covers_names(wide: ModelRule, narrow: ModelRule) -> bool:
+    if narrow.match is None:
+        return wide.regex is not None and wide.regex == narrow.regex
+    return wide.match is not None and _covers(wide.match, narrow.match)
+
+
+def _may_become_one_of(rename: ModelRule, rule: ModelRule) -> bool:
+    """Whether what `rename` makes of a name may be one that `rule` is about."""
+    if rename.to is None or rename.mode == "shadow":
+        return False
+    return (rename.regex is not None and "$" in rename.to) or renaming(rule, at="").applies(rename.to)
 
 
 def _covers(wide: str, narrow: str) -> bool:
@@ -154,7 +171,7 @@ def _lanes(rule: TextRule, served: _Served, *, at: str) -> Iterator[Remark]:
         yield Remark(at=f"{at}.lanes", rule=rule.name, message=said)
 
 
-def _slow(rule: TextRule, *, at: str) -> Iterator[Remark]:
+def _patterns(rule: TextRule, *, at: str) -> Iterator[Remark]:
     warnings = checked(rule, at=at).warnings
     for warning in warnings[:_MOST_OF_A_KIND]:
         yield Remark(at=at, rule=rule.name, message=reason_of(warning))

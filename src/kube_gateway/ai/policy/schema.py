@@ -36,7 +36,7 @@ class Metrics(Base, frozen=True, kw_only=True):
 
 
 class Policy(Base, frozen=True, kw_only=True):
-    """What applies to the LLM calls of a pod. An empty one changes nothing.
+    """What applies to the LLM calls of a pod. An empty one only has streams of OpenAI's API tell their usage.
 
     `body_limit`: larger requests are refused. `on_invalid`: what happens to a request that is no JSON; `on_failure`: when
     the gateway itself fails at a request; without a word, `block` if there is a rule in force. `on_numeric_prompt`: what
