@@ -33,6 +33,17 @@ def test_calls_side_by_side_cannot_spend_the_same_budget_twice():
     assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(500, 0)]
 
 
+@pytest.mark.parametrize("options", [{"num_predict": 0}, {"num_predict": -1}, {"num_predict": -2}, {"NUM_PREDICT": 1}])
+def test_calls_side_by_side_cannot_pass_a_budget_as_endless_ones(options):
+    """Ollama takes what is not above zero for no limit, and the names of its options as they are written."""
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 5000, window: 1d}]")
+    body = {"messages": [], "options": options, "stream": False}
+    with ThreadPoolExecutor(16) as pool:
+        decisions = list(pool.map(lambda _: scene.decide("POST", "/api/chat", body), range(200)))
+    sent = [json.loads(decision.body)["options"]["num_predict"] for decision in decisions if decision.reply is None]
+    assert sorted(sent) == [904, 4096]
+
+
 def test_placeholders_are_the_same_in_every_turn_and_for_every_policy():
     rule = "{kind: detect, name: d, detectors: [email], lanes: [prompt], replacement: '<{detector} {hash}>'}"
     turns = [{"role": "user", "content": "to a@b.co, not c@d.co"}, {"role": "assistant", "content": "a@b.co it is"}]

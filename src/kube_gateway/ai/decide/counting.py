@@ -40,6 +40,7 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     exchange.reservations.append(share)
     if rule.mode == "shadow" or share.output is None:
         return limit
+    exchange.held = True
     granted = share.output // exchange.choices
     if limit is not None and granted >= limit:
         return limit

@@ -73,6 +73,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted
     hit: _native.Hit
 
+    def holds(self, inner: Found) -> bool:
+        """Whether `inner` is this value or in it."""
+        return self.hit.start <= inner.hit.start and inner.hit.end <= self.hit.end
+
 
 class Exchange:
     """The state of one decision. Not shared between threads until the decision is made."""
@@ -94,6 +98,7 @@ class Exchange:
         self.injected_usage = False
         self.choices = 1
         self.most_output: int | None = None
+        self.held = False
         self.cut = False
         self.prompts: list[Prompt] = []
         self.reservations: list[Reservation] = []
@@ -104,6 +109,7 @@ class Exchange:
         self.remarks: list[str] = []
         self.denied_by: RuleBase | None = None
         self._found: dict[What, list[Found]] = {}
+        self._exact: frozenset[int] = frozenset()
 
     def read(self, places: Places) -> None:
         """Look through the body. Raises `ValueError` for what is no JSON."""
@@ -114,6 +120,12 @@ class Exchange:
                 self.prompts.append(Prompt(number, wanted.lane, hit))
             else:
                 self._found.setdefault(wanted.what, []).append(Found(number=number, wanted=wanted, hit=hit))
+        if "limit" in self._found or "limit_parent" in self._found:
+            self._exact = places.exact_limits(self.request.body)
+
+    def is_exact(self, limit: Found) -> bool:
+        """Whether the names of a limit, or of the object around it, are spelt as in the shape, upper and lower case."""
+        return limit.hit.start in self._exact
 
     def found(self, what: What) -> list[Found]:
         """Return what was found of this kind, in the order of the document."""
@@ -133,6 +145,11 @@ class Exchange:
         except ValueError:
             # Its name is written in another case. Servers that take it so take this one as well.
             self.document.insert("", parent, b"{" + _native.quote(key) + b":" + raw + b"}")
+
+    @property
+    def may_stream(self) -> bool:
+        """Whether some server may take the request for one for a stream: not all read the same of two members."""
+        return self.streaming or any(found.hit.kind == "true" for found in self.found("stream"))
 
     def fired(self, rule: RuleBase, count: int = 1) -> None:
         """Count that a rule has acted, or would have."""

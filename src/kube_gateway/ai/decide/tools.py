@@ -43,7 +43,7 @@ def _named(exchange: Exchange) -> Iterator[tuple[Found, str]]:
     """Yield the tools, each with its name: of the places where one can be, the first in which something is."""
     order = exchange.endpoint.request.tool_names
     for tool in exchange.found("tool"):
-        names = [name for name in exchange.found("tool_name") if _holds(tool, name)]
+        names = [name for name in exchange.found("tool_name") if tool.holds(name)]
         if names:
             yield tool, min(names, key=lambda name: order.index(name.wanted.path)).hit.text
 
@@ -67,9 +67,9 @@ def _remove(exchange: Exchange, gone: list[Found], left: list[Found]) -> None:
     if document is None:
         return
     for array in exchange.found("tools"):
-        inside = [tool for tool in gone if _holds(array, tool)]
+        inside = [tool for tool in gone if array.holds(tool)]
         # Servers refuse an empty list of tools.
-        if inside and not any(_holds(array, tool) for tool in left):
+        if inside and not any(array.holds(tool) for tool in left):
             document.remove(array.number)
             continue
         for tool in inside:
@@ -83,7 +83,3 @@ def _remove_choice(exchange: Exchange, names: dict[str, ToolsRule], left: list[F
     for choice in exchange.found("tool_choice"):
         if not left or (choice.hit.kind == "object" and any(f'"{name}"' in choice.hit.text for name in names)):
             exchange.document.remove(choice.number)
-
-
-def _holds(outer: Found, inner: Found) -> bool:
-    return outer.hit.start <= inner.hit.start and inner.hit.end <= outer.hit.end

@@ -61,10 +61,16 @@ class Places:
         self.wanted = tuple(_wanted(shape, rules))
         # Servers in Go take names of members in any case: a rule must not be avoided by an upper-case letter.
         self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]), ignore_case=True)
+        limits = [_entry(one) for one in self.wanted if one.what in {"limit", "limit_parent"}]
+        self._limits = _native.Finder(msgspec.json.encode(limits)) if limits else None
 
     def scan(self, body: bytes) -> _native.Document:
         """Return the document. Raises `ValueError` for what is no JSON."""
         return self._finder.scan(body)
+
+    def exact_limits(self, body: bytes) -> frozenset[int]:
+        """Return where limits, and objects around them, begin whose names are spelt exactly, of a body that was scanned."""
+        return frozenset(hit.start for hit in self._limits.scan(body).hits) if self._limits is not None else frozenset()
 
 
 def _entry(wanted: Wanted) -> dict[str, object]:
