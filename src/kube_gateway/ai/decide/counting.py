@@ -22,7 +22,8 @@ def decide_budgets(exchange: Exchange, selection: Selection, budgets: Budgets, *
 
 
 def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit: int | None) -> int | None:
-    answers = bool(exchange.endpoint.request.limits)
+    # What makes a text and takes no limit (compaction) reserves as much as a call without one.
+    answers = bool(exchange.endpoint.request.lanes) and exchange.endpoint.operation in {"chat", "text_completion"}
     wanted = (rule.reserve if limit is None else limit) * exchange.choices if answers else 0
     estimate = Tokens(input=estimated_tokens(exchange.prompt_characters), output=wanted)
     share = budgets.reserve(limit_of(rule), model=exchange.model, estimate=estimate)
@@ -44,7 +45,7 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     granted = share.output // exchange.choices
     if limit is not None and granted >= limit:
         return limit
-    if granted * exchange.choices < wanted or limit is None:
+    if exchange.endpoint.request.limits and (granted * exchange.choices < wanted or limit is None):
         exchange.remarks.append(f"limit of tokens {granted} (rule {rule.name})")
     # Less than was asked for: the end has to come there, whether or not the server keeps to it.
     exchange.cut = exchange.cut or share.output < wanted

@@ -8,6 +8,8 @@ Plain strings among the blocks are not Anthropic's, but servers that are built a
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _ROLE = "messages[].role"
@@ -67,6 +69,9 @@ REQUEST = RequestShape(
     tool_choice=("tool_choice",),
     messages=("messages[]",),
 )
+
+COUNT_REQUEST = replace(REQUEST, limits=(), below_limit=())
+"""What only counts makes no answer that a limit could be for, and is refused by some servers with one."""
 
 
 def _usage(*places: str) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,8 @@ There are some sixty types of events and new ones each month. A `delta` of a typ
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kube_gateway.ai.dialects import _openai
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
@@ -76,6 +78,9 @@ REQUEST = RequestShape(
     tool_choice=("tool_choice", "parallel_tool_calls"),
     messages=("input[]",),
 )
+
+OTHER_REQUEST = replace(REQUEST, limits=())
+"""What counts or compacts takes no limit, and is refused by some servers with one."""
 
 
 def _item_lanes(item: str, *, when: tuple[When, ...] = (), copy: bool = False) -> tuple[Lane, ...]:

@@ -16,7 +16,7 @@ import msgspec
 
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reason, Reply, Totals
 from kube_gateway.ai.dialects import _wire
-from kube_gateway.ai.dialects._anthropic_shapes import FAILED, REQUEST, RESPONSE, STREAM
+from kube_gateway.ai.dialects._anthropic_shapes import COUNT_REQUEST, FAILED, REQUEST, RESPONSE, STREAM
 from kube_gateway.ai.shape import ResponseShape
 
 _TYPES = {
@@ -54,6 +54,7 @@ class Anthropic:
             name="count_tokens",
             operation="count_tokens",
             pattern="/v1/messages/count_tokens",
+            request=COUNT_REQUEST,
             response=ResponseShape(error=FAILED),
             stream=None,
             streams="never",
