@@ -130,9 +130,10 @@ class RequestShape(_Part, frozen=True):
     it where they are not there either. `below_limit`: numbers that must stay below it. `model_prefix`: what stands before
     the name at `model`. `model_in_target`: the model is in the request target, see `Endpoint.pattern`, and what `model`
     names only repeats it. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`: the member that
-    asks for usage on a stream, set to true. `choices`: how many answers are asked for. `messages`: what counts as one.
-    `tools`: the elements; `tool_names`: the names in them, of one element the first that is there; `tool_choice`: members
-    that make no sense once no tool is left. `token_ids`: numbers that stand for text, which no rule for text can read.
+    asks for usage on a stream, set to true. `choices`: how many answers are asked for; `best_of`: how many are made for
+    them; `prompts`: the list whose elements are answered each on its own. `messages`: what counts as one. `tools`: the
+    elements; `tool_names`: the names in them, of one element the first that is there; `tool_choice`: members that make no
+    sense once no tool is left. `token_ids`: numbers that stand for text, which no rule for text can read.
     """
 
     lanes: tuple[Lane, ...] = ()
@@ -149,4 +150,6 @@ class RequestShape(_Part, frozen=True):
     messages: tuple[str, ...] = ()
     token_ids: tuple[str, ...] = ()
     usage_option: tuple[str, str] | None = None
-    choices: str | None = None
+    choices: tuple[str, ...] = ()
+    best_of: tuple[str, ...] = ()
+    prompts: str | None = None

@@ -44,6 +44,38 @@ def test_calls_side_by_side_cannot_pass_a_budget_as_endless_ones(options):
     assert sorted(sent) == [904, 4096]
 
 
+SCHEMA = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(1500)}}
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/v1/chat/completions", {"tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]}),
+        ("/v1/chat/completions", {"functions": [{"name": "f", "parameters": SCHEMA}]}),
+        ("/v1/chat/completions", {"response_format": {"json_schema": {"schema": SCHEMA}}}),
+        ("/v1/responses", {"text": {"format": {"schema": SCHEMA}}}),
+        ("/v1/messages", {"tools": [{"name": "f", "input_schema": SCHEMA}]}),
+        ("/api/chat", {"tools": [{"function": {"name": "f", "parameters": SCHEMA}}]}),
+        ("/v1beta/models/g:generateContent", {"tools": {"function_declarations": {"name": "f", "parameters": SCHEMA}}}),
+        ("/v1/embeddings", {"input": list(range(80_000))}),
+        ("/v1/embeddings", {"input": [[number] for number in range(80_000)]}),
+        ("/v1/completions", {"prompt": list(range(80_000))}),
+    ],
+)
+def test_what_is_no_text_and_yet_read_by_the_model_counts(target, body):
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 2000, window: 1d}]")
+    assert scene.decide("POST", target, body).reply.status == 429
+
+
+@pytest.mark.parametrize("lanes", ["prompt", "tool_definition"])
+def test_a_definition_counts_once(lanes):
+    rule = f"{{kind: words, name: w, words: [x], lanes: [{lanes}]}}"
+    scene = Scene(f"version: 1\nrules: [{{kind: budget, name: b, tokens: 2000, window: 1d, counts: input}}, {rule}]")
+    tools = [{"type": "function", "function": {"name": "f", "description": "d" * 400}}]
+    assert scene.chat({"tools": tools}).reply is None
+    assert [count.reserved for count in scene.ledger.counts()] == [-(-len(json.dumps(tools)) // 4)]
+
+
 def test_placeholders_are_the_same_in_every_turn_and_for_every_policy():
     rule = "{kind: detect, name: d, detectors: [email], lanes: [prompt], replacement: '<{detector} {hash}>'}"
     turns = [{"role": "user", "content": "to a@b.co, not c@d.co"}, {"role": "assistant", "content": "a@b.co it is"}]

@@ -9,9 +9,11 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.ai.budget import Reservation, Tokens
+from kube_gateway.ai.decide.numbers import numbers_in
 from kube_gateway.ai.decide.request import LlmRequest
 from kube_gateway.ai.decide.wanted import Places, Wanted, What
 from kube_gateway.ai.dialect import Asked, Dialect, Endpoint, Reason
+from kube_gateway.ai.meters.usage import CHARACTERS_PER_TOKEN
 from kube_gateway.ai.policy.rules import RuleBase
 from kube_gateway.ai.shape import Lane
 
@@ -97,6 +99,7 @@ class Exchange:
         self.wants_usage = False
         self.injected_usage = False
         self.choices = 1
+        self.answers = 1
         self.most_output: int | None = None
         self.held = False
         self.cut = False
@@ -169,8 +172,22 @@ class Exchange:
 
     @property
     def prompt_characters(self) -> int:
-        """Bytes of the texts, of which tokens are estimated: characters of other scripts have more of both."""
-        return sum(prompt.size for prompt in self.prompts)
+        """Bytes of the texts, of which tokens are estimated: characters of other scripts have more of both.
+
+        Definitions of tools count as a whole, and a number of a token as much as a token has on average.
+        """
+        definitions = self.found("definition")
+        texts = (one for one in self.prompts if one.lane.name != "tool_definition" or not definitions)
+        numbers = sum(numbers_in(self.raw(found)) for found in self.found("numbers") if found.hit.kind == "array")
+        return (
+            sum(text.size for text in texts)
+            + sum(found.hit.end - found.hit.start for found in definitions)
+            + numbers * CHARACTERS_PER_TOKEN
+        )
+
+    def raw(self, found: Found) -> bytes:
+        """Return a value as it stands in the body."""
+        return self.request.body[found.hit.start : found.hit.end]
 
     def release(self) -> None:
         """Give back what is reserved: the call is not sent."""

@@ -30,6 +30,10 @@ What = Literal[
     "usage",
     "usage_parent",
     "choices",
+    "best_of",
+    "prompts",
+    "numbers",
+    "definition",
     "limit",
     "limit_parent",
     "below",
@@ -94,8 +98,10 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         parent, key = shape.usage_option
         yield Wanted(what="usage_parent", path=parent, any=True)
         yield Wanted(what="usage", path=f"{parent}.{key}", scalar=True)
-    if shape.choices is not None:
-        yield Wanted(what="choices", path=shape.choices, scalar=True)
+    yield from (Wanted(what="choices", path=path, scalar=True) for path in shape.choices)
+    yield from (Wanted(what="best_of", path=path, scalar=True) for path in shape.best_of)
+    if shape.prompts is not None:
+        yield Wanted(what="prompts", path=shape.prompts, any=True)
     # Definitions of tools are many small texts, and most rules are not about them.
     definitions = any("tool_definition" in lanes_of(rule) for rule in _texts(rules))
     for lane in shape.lanes:
@@ -105,6 +111,9 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         yield from (Wanted(what="token_id", path=path, scalar=True) for path in shape.token_ids)
     if any(isinstance(rule, LimitRule | BudgetRule | RateRule) for rule in rules):
         yield from _limits(shape)
+    if any(isinstance(rule, BudgetRule | RateRule) for rule in rules):
+        yield from (Wanted(what="numbers", path=path, any=True) for path in _outermost(shape.token_ids))
+        yield from (Wanted(what="definition", path=path, any=True) for path in _definitions(shape))
     if any(isinstance(rule, SizeRule) and rule.max_messages is not None for rule in rules):
         yield from (Wanted(what="message", path=path, any=True) for path in shape.messages)
     if any(isinstance(rule, ToolsRule) for rule in rules):
@@ -112,6 +121,18 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
         yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
         yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
+
+
+def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path.partition("[]")[0] for path in paths))
+
+
+def _definitions(shape: RequestShape) -> Iterator[str]:
+    """Yield where the definitions of tools and schemas are, each as a whole."""
+    tools = _outermost(shape.tools)
+    yield from tools
+    lanes = (lane.path for lane in shape.lanes if lane.name == "tool_definition")
+    yield from (path for path in lanes if path.partition("[]")[0] not in tools)
 
 
 def _texts(rules: Sequence[Rule]) -> Iterator[TextRule]:

@@ -93,7 +93,7 @@ GENERATE_REQUEST = RequestShape(
     tools=spellings("tools[].functionDeclarations[]"),
     tool_names=spellings("tools[].functionDeclarations[].name"),
     tool_choice=spellings("toolConfig"),
-    choices="generationConfig.candidateCount",
+    choices=spellings("generationConfig.candidateCount"),
     messages=("contents[]",),
 )
 

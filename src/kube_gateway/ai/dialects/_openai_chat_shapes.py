@@ -63,7 +63,8 @@ REQUEST = RequestShape(
     tool_choice=("tool_choice", "parallel_tool_calls", "function_call"),
     messages=("messages[]",),
     usage_option=("stream_options", "include_usage"),
-    choices="n",
+    choices=("n",),
+    best_of=("best_of",),
 )
 
 _ONCE = (
