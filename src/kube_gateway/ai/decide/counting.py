@@ -6,6 +6,7 @@ from kube_gateway.ai.budget import Budgets, Exhausted, Limit, Tokens
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.dialect import Reason
 from kube_gateway.ai.meters.usage import estimated_tokens
+from kube_gateway.ai.policy.naming import counted_name
 from kube_gateway.ai.policy.quantities import seconds_of
 from kube_gateway.ai.policy.rules import BudgetRule, CountingRule
 from kube_gateway.ai.policy.selection import Selection
@@ -26,7 +27,8 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     answers = bool(exchange.endpoint.request.lanes) and exchange.endpoint.operation in {"chat", "text_completion"}
     wanted = (rule.reserve if limit is None else limit) * exchange.answers if answers else 0
     estimate = Tokens(input=estimated_tokens(exchange.prompt_characters), output=wanted)
-    share = budgets.reserve(limit_of(rule), model=exchange.model, estimate=estimate)
+    model = counted_name(exchange.model, exchange.endpoint.naming)
+    share = budgets.reserve(limit_of(rule), model=model, estimate=estimate)
     if not isinstance(share, Exhausted) and share.output is not None and share.output < exchange.answers:
         # Not a token for each answer.
         share.release()

@@ -12,6 +12,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from kube_gateway.ai.decide.exchange import Exchange, Refused
+from kube_gateway.ai.decide.wanted import model_paths
 from kube_gateway.ai.dialect import Operation
 from kube_gateway.ai.policy.compile import Snapshot
 from kube_gateway.ai.policy.renaming import Renaming, walk
@@ -26,9 +27,16 @@ def read_model(exchange: Exchange) -> None:
     found = _in_target(exchange)
     if found is not None:
         exchange.requested_model = unquote(found[1]["model"])
-    elif (hit := exchange.last("model")) is not None:
-        exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
+    else:
+        exchange.requested_model = _in_body(exchange)
     exchange.model = exchange.requested_model
+
+
+def _in_body(exchange: Exchange) -> str:
+    """Return the name that the body has; of a member that occurs twice the last, as most servers do."""
+    shape = exchange.endpoint.request
+    found = {one.wanted.path: one.hit.text.removeprefix(shape.model_prefix) for one in exchange.found("model")}
+    return next((name for path in model_paths(shape) if (name := found.get(path))), "")
 
 
 def check_model(exchange: Exchange, *, needed: bool) -> None:
@@ -43,8 +51,9 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     if not (renamings or snapshot.model):
         return
     if not exchange.requested_model:
-        # Some servers have one that they take then.
-        if exchange.endpoint.operation in MODEL_IS_USED:
+        # Some servers have one that they take then; and a name that is not found may be one for the server all the same.
+        manages = exchange.endpoint.operation == "manage" and exchange.endpoint.request.model is not None
+        if manages or exchange.endpoint.operation in MODEL_IS_USED:
             _check_denied(exchange, renamings, "")
         return
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)

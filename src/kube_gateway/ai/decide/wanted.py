@@ -90,8 +90,7 @@ def _entry(wanted: Wanted) -> dict[str, object]:
 
 
 def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
-    if shape.model is not None:
-        yield Wanted(what="model", path=shape.model)
+    yield from (Wanted(what="model", path=path) for path in model_paths(shape))
     if shape.stream is not None:
         yield Wanted(what="stream", path=shape.stream, scalar=True)
     if shape.usage_option is not None:
@@ -121,6 +120,11 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
         yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
         yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
+
+
+def model_paths(shape: RequestShape) -> tuple[str, ...]:
+    """Return where models are named, the one that the call is about first."""
+    return (shape.model, *shape.model_names, *shape.other_models) if shape.model is not None else ()
 
 
 def _outermost(paths: Sequence[str]) -> tuple[str, ...]:

@@ -87,7 +87,8 @@ _GENERATE_ANSWER = ResponseShape(
 
 _BLOB = "/api/blobs/[^/]+"
 _NOTHING = ResponseShape(error=_FAILED)
-_NAMED = RequestShape(model="model")
+# The old name of the member counts where the new one is empty.
+_NAMED = RequestShape(model="model", model_names=("name",))
 
 
 def _call(name: str, request: RequestShape, answer: ResponseShape) -> Endpoint:
@@ -128,24 +129,24 @@ def _look(name: str, *, method: str = "GET", request: RequestShape | None = None
     )
 
 
-def _manage(name: str, *, method: str = "POST", path: str | None = None, model: str | None = "model") -> Endpoint:
+def _manage(name: str, *, method: str = "POST", path: str | None = None, request: RequestShape = _NAMED) -> Endpoint:
     """Return what changes the server, with one answer."""
     return Endpoint(
         name=name,
         operation="manage",
         method=method,
         pattern=path or f"/api/{name}",
-        request=RequestShape(model=model),
+        request=request,
         response=_NOTHING,
         streams="never",
     )
 
 
-def _transfer(name: str) -> Endpoint:
+def _transfer(name: str, *, others: tuple[str, ...] = ()) -> Endpoint:
     """Return what changes the server and tells how far it is, a line at a time."""
     return replace(
         _manage(name),
-        request=RequestShape(model="model", stream="stream", streams_by_default=True),
+        request=replace(_NAMED, other_models=others, stream="stream", streams_by_default=True),
         stream=_NOTHING,
         streams="by_body",
         stream_type="application/x-ndjson",
@@ -153,7 +154,7 @@ def _transfer(name: str) -> Endpoint:
     )
 
 
-ENDPOINTS = (
+_ENDPOINTS = (
     _call("chat", _CHAT_REQUEST, _CHAT_ANSWER),
     _call("generate", _GENERATE_REQUEST, _GENERATE_ANSWER),
     _embedding(
@@ -168,9 +169,10 @@ ENDPOINTS = (
     _look("show", method="POST", request=_NAMED),
     _transfer("pull"),
     _transfer("push"),
-    _transfer("create"),
-    _manage("copy", model="source"),
+    _transfer("create", others=("from",)),
+    _manage("copy", request=RequestShape(model="source", other_models=("destination",))),
     _manage("delete", method="DELETE"),
-    _manage("blobs", path=_BLOB, model=None),
-    _manage("blobs_exist", method="HEAD", path=_BLOB, model=None),
+    _manage("blobs", path=_BLOB, request=RequestShape()),
+    _manage("blobs_exist", method="HEAD", path=_BLOB, request=RequestShape()),
 )
+ENDPOINTS = tuple(replace(endpoint, naming="ollama") for endpoint in _ENDPOINTS)
