@@ -94,6 +94,7 @@ class Exchange:
         self.target: str | None = None
         self.requested_model = ""
         self.model = ""
+        self.new_names: dict[str, str] = {}
         self.echo: str | None = None
         self.streaming = endpoint.streams == "always"
         self.wants_usage = False

@@ -15,6 +15,7 @@ from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.decide.wanted import model_paths
 from kube_gateway.ai.dialect import Operation
 from kube_gateway.ai.policy.compile import Snapshot
+from kube_gateway.ai.policy.naming import counted_name
 from kube_gateway.ai.policy.renaming import Renaming, walk
 from kube_gateway.ai.policy.selection import MODEL_IS_USED
 
@@ -57,7 +58,8 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
             _check_denied(exchange, renamings, "")
         return
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)
-    new_names = {exchange.requested_model: exchange.model}
+    new_names = exchange.new_names
+    new_names[exchange.requested_model] = exchange.model
     prefix = exchange.endpoint.request.model_prefix
     # Of a member that occurs twice, who knows which one the server takes: each is renamed.
     for found in exchange.found("model"):
@@ -71,6 +73,22 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     if exchange.model != exchange.requested_model:
         exchange.edits["model"] = None
         _rewrite_target(exchange)
+
+
+def check_one_model(exchange: Exchange, *, needed: bool) -> None:
+    """Raise `Refused` where servers may differ in which model they take, and a rule `needed` to know.
+
+    The names are compared as they are sent on.
+    """
+    if not needed or _in_target(exchange) is not None:
+        return
+    shape = exchange.endpoint.request
+    found = [(one.wanted.path, one.hit.text.removeprefix(shape.model_prefix)) for one in exchange.found("model")]
+    names = {name for path, name in found if path == shape.model}
+    names = names if any(names) else set()
+    names |= {name for path, name in found if path in shape.model_names and name}
+    if len({counted_name(exchange.new_names.get(name, name), exchange.endpoint.naming) for name in names}) > 1:
+        raise Refused(None, "not_understood", message="the request names several models")
 
 
 def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, ...], asked: str) -> str:

@@ -17,9 +17,11 @@ from kube_gateway.ai.policy.naming import is_about
 from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of
 from kube_gateway.ai.policy.renaming import Renaming, renaming
 from kube_gateway.ai.policy.rules import (
+    BudgetRule,
     EndpointsRule,
     HookRule,
     ModelRule,
+    RateRule,
     Rule,
     TextRule,
     ToolsRule,
@@ -74,6 +76,13 @@ class Snapshot:
     def renaming(self, rule: ModelRule) -> Renaming:
         """Return one model rule, compiled."""
         return self._renamings[rule.name, "exact"]
+
+    def tells_models(self, index: int) -> bool:
+        """Whether a rule in force for an endpoint is about some models only, or counts each on its own."""
+        rules = (rule for rule in self._by_endpoint[index] if rule.mode == "enforce")
+        return any(
+            rule.when.models or (isinstance(rule, BudgetRule | RateRule) and rule.per == "model") for rule in rules
+        )
 
     def endpoint_rules(self, index: int) -> tuple[EndpointsRule, ...]:
         """Return the rules that name an endpoint; the first in force decides."""
