@@ -133,8 +133,9 @@ class RequestShape(_Part, frozen=True):
     target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without `stream`, the
     answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`: how many
     answers are asked for; `best_of`: how many are made for them; `prompts`: the list whose elements are answered each
-    on its own. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them, of one element
-    the first that is there; `tool_choice`: members that make no sense once no tool is left. `token_ids`: numbers that
+    on its own. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them; `tool_types`:
+    the names of those that have none of these; `tool_kinds`: elements in which each member is a tool of that name, but
+    for those in `tools`. `tool_choice`: members that make no sense once no tool is left. `token_ids`: numbers that
     stand for text, which no rule for text can read.
     """
 
@@ -149,6 +150,8 @@ class RequestShape(_Part, frozen=True):
     limits: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     tool_names: tuple[str, ...] = ()
+    tool_types: tuple[str, ...] = ()
+    tool_kinds: tuple[str, ...] = ()
     tool_choice: tuple[str, ...] = ()
     below_limit: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()

@@ -5,12 +5,19 @@ Of the rules in force, the first that names a tool decides; a tool that no rule 
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+
+import msgspec
 
 from kube_gateway.ai.decide.exchange import Exchange, Found, Refused
 from kube_gateway.ai.policy.globs import matches_any
 from kube_gateway.ai.policy.rules import ToolsRule
 from kube_gateway.ai.policy.selection import Selection
+
+_SNAKE = re.compile("_([a-z])")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def decide_tools(exchange: Exchange, selection: Selection) -> None:
@@ -19,7 +26,8 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
         return
     removed: dict[str, ToolsRule] = {}
     gone: list[Found] = []
-    for tool, name in _named(exchange):
+    offered = _offered(exchange)
+    for tool, name in _named(exchange, offered):
         rule = _denied_by(exchange, selection.tools, name)
         if rule is None or rule.request == "pass":
             continue
@@ -34,18 +42,58 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
     for rule in dict.fromkeys(removed.values()):
         count = sum(one is rule for one in removed.values())
         exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {rule.name})")
-    left = [tool for tool in exchange.found("tool") if tool not in gone]
+    left = _without(offered, gone)
     _remove(exchange, gone, left)
     _remove_choice(exchange, removed, left)
 
 
-def _named(exchange: Exchange) -> Iterator[tuple[Found, str]]:
-    """Yield the tools, each with its name: of the places where one can be, the first in which something is."""
-    order = exchange.endpoint.request.tool_names
-    for tool in exchange.found("tool"):
-        names = [name for name in exchange.found("tool_name") if tool.holds(name)]
-        if names:
-            yield tool, min(names, key=lambda name: order.index(name.wanted.path)).hit.text
+def _offered(exchange: Exchange) -> list[Found]:
+    """Return the tools, in the order of the document: definitions, and elements that have others as their members."""
+    tools = [tool for tool in exchange.found("tool") if tool.wanted.path.endswith("]") or tool.hit.kind != "array"]
+    kinds = [kind for kind in exchange.found("tool_kind") if kind.hit.kind == "object" and _members(exchange, kind)]
+    return sorted((*tools, *kinds), key=lambda tool: (tool.hit.start, -tool.hit.end))
+
+
+def _named(exchange: Exchange, offered: list[Found]) -> Iterator[tuple[Found, str]]:
+    """Yield the tools, each with its names: a server may take any of several, and by the type what has no other."""
+    names, types = exchange.found("tool_name"), exchange.found("tool_type")
+    name_starts, type_starts = [one.hit.start for one in names], [one.hit.start for one in types]
+    for tool in offered:
+        if tool.wanted.what == "tool_kind":
+            inside = _members(exchange, tool)
+        else:
+            inside = _texts_in(tool, names, name_starts) or _texts_in(tool, types, type_starts)
+        yield from ((tool, name) for name in inside)
+
+
+def _texts_in(tool: Found, places: list[Found], starts: list[int]) -> list[str]:
+    begin, end = bisect_left(starts, tool.hit.start), bisect_left(starts, tool.hit.end)
+    return list(dict.fromkeys(place.hit.text for place in places[begin:end]))
+
+
+def _members(exchange: Exchange, kind: Found) -> list[str]:
+    """Return the names of members that are a tool each, in camelCase."""
+    definitions = {_camel(path.removesuffix("[]").rpartition(".")[2]) for path in exchange.endpoint.request.tools}
+    # Halves of characters are JSON, and yet this reader takes none.
+    whole = _HALF.sub(rb"\\u0041", exchange.raw(kind))
+    members = msgspec.json.decode(whole, type=dict[str, msgspec.Raw])
+    names = dict.fromkeys(_camel(name) for name, value in members.items() if bytes(value) != b"null")
+    return [name for name in names if name not in definitions]
+
+
+def _camel(name: str) -> str:
+    return _SNAKE.sub(lambda found: found[1].upper(), name)
+
+
+def _without(offered: list[Found], gone: list[Found]) -> list[Found]:
+    """Return the tools that neither go nor are in an element that goes; all are in the order of the document."""
+    outermost: list[Found] = []
+    for tool in gone:
+        if not outermost or not outermost[-1].holds(tool):
+            outermost.append(tool)
+    starts = [tool.hit.start for tool in outermost]
+    before = ((tool, bisect_right(starts, tool.hit.start)) for tool in offered)
+    return [tool for tool, count in before if not count or not outermost[count - 1].holds(tool)]
 
 
 def _denied_by(exchange: Exchange, rules: tuple[ToolsRule, ...], name: str) -> ToolsRule | None:

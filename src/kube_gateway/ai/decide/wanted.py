@@ -42,6 +42,8 @@ What = Literal[
     "message",
     "tool",
     "tool_name",
+    "tool_type",
+    "tool_kind",
     "tools",
     "tool_choice",
     "token_id",
@@ -116,10 +118,7 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
     if any(isinstance(rule, SizeRule) and rule.max_messages is not None for rule in rules):
         yield from (Wanted(what="message", path=path, any=True) for path in shape.messages)
     if any(isinstance(rule, ToolsRule) for rule in rules):
-        yield from (Wanted(what="tools", path=path.removesuffix("[]"), any=True) for path in shape.tools)
-        yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
-        yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
-        yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
+        yield from _tools(shape)
 
 
 def model_paths(shape: RequestShape) -> tuple[str, ...]:
@@ -141,6 +140,16 @@ def _definitions(shape: RequestShape) -> Iterator[str]:
 
 def _texts(rules: Sequence[Rule]) -> Iterator[TextRule]:
     return (rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule))
+
+
+def _tools(shape: RequestShape) -> Iterator[Wanted]:
+    around = dict.fromkeys(path.removesuffix("[]") for path in (*shape.tools, *shape.tool_kinds))
+    yield from (Wanted(what="tools", path=path, any=True) for path in around)
+    yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
+    yield from (Wanted(what="tool_kind", path=path, any=True) for path in shape.tool_kinds)
+    yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
+    yield from (Wanted(what="tool_type", path=path) for path in shape.tool_types)
+    yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
 
 
 def _limits(shape: RequestShape) -> Iterator[Wanted]:

@@ -64,8 +64,9 @@ REQUEST = RequestShape(
     stream="stream",
     limits=("max_tokens",),
     below_limit=("thinking.budget_tokens",),
-    tools=("tools[]",),
-    tool_names=("tools[].name",),
+    tools=("tools[]", "mcp_servers[]"),
+    tool_names=("tools[].name", "tools[].mcp_server_name", "mcp_servers[].name"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice",),
     messages=("messages[]",),
 )

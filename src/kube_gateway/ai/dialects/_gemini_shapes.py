@@ -85,13 +85,15 @@ def _below(top: str, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
 
 _TEXTS = tuple(_texts())
 _WRAPPED = spellings("generateContentRequest")
+_FUNCTIONS = tuple(each for path in alone("tools[].functionDeclarations[]") for each in spellings(path))
 
 GENERATE_REQUEST = RequestShape(
     lanes=_TEXTS,
     model_in_target=True,
     limits=spellings("generationConfig.maxOutputTokens"),
-    tools=spellings("tools[].functionDeclarations[]"),
-    tool_names=spellings("tools[].functionDeclarations[].name"),
+    tools=_FUNCTIONS,
+    tool_names=tuple(f"{function}.name" for function in _FUNCTIONS),
+    tool_kinds=alone("tools[]"),
     tool_choice=spellings("toolConfig"),
     choices=spellings("generationConfig.candidateCount"),
     messages=("contents[]",),

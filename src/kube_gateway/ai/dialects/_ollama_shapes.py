@@ -37,6 +37,7 @@ _CHAT_REQUEST = RequestShape(
     limits=_LIMITS,
     tools=("tools[]",),
     tool_names=("tools[].function.name",),
+    tool_types=("tools[].type",),
     messages=("messages[]",),
 )
 

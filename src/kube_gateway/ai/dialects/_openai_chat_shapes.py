@@ -60,6 +60,7 @@ REQUEST = RequestShape(
     limits=("max_tokens", "max_completion_tokens"),
     tools=("tools[]", "functions[]"),
     tool_names=("tools[].function.name", "tools[].custom.name", "functions[].name"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice", "parallel_tool_calls", "function_call"),
     messages=("messages[]",),
     usage_option=("stream_options", "include_usage"),

@@ -74,7 +74,8 @@ REQUEST = RequestShape(
     stream="stream",
     limits=("max_output_tokens",),
     tools=("tools[]",),
-    tool_names=("tools[].name", "tools[].server_label", "tools[].type"),
+    tool_names=("tools[].name", "tools[].server_label"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice", "parallel_tool_calls"),
     messages=("input[]",),
 )
