@@ -9,7 +9,7 @@ import msgspec
 
 from kube_gateway.ai.shape import Framing, RequestShape, ResponseShape
 
-Operation = Literal["chat", "text_completion", "embeddings", "models", "count_tokens", "manage"]
+Operation = Literal["chat", "text_completion", "embeddings", "models", "count_tokens", "batch", "stored", "manage"]
 Reason = Literal[
     "blocked",
     "model_denied",

@@ -180,3 +180,14 @@ def test_to_leave_a_stream_before_it_tells_its_usage_saves_no_budget(outcome, fa
     end(decision, {"usage": {"input": 11, "output": 1}, "characters": {"output": 4000}, **outcome}, **facts)
     assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(used, 0)]
     assert scene.call.usage.estimated is (used > 12)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_chats_that_were_kept_are_masked_when_they_are_fetched(one):
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [answer]}]")
+    chat = {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "a secret"}}]}
+    decision = scene.decide("GET", "/v1/chat/completions" + "/c" * one)
+    answer = decision.response
+    stream = answer.plan.start(framing=answer.framing_of["application/json"], **answer.start)
+    body = json.dumps(chat if one else {"object": "list", "data": [chat, chat]}).encode()
+    assert stream.feed(body) + stream.finish() == body.replace(b"secret", b"***")

@@ -22,6 +22,8 @@ from kube_gateway.ai.policy.selection import MODEL_IS_USED
 _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings", "count_tokens", "models"})
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
 
+_NAMED: frozenset[Operation] = frozenset({"manage", "batch"})
+
 
 def read_model(exchange: Exchange) -> None:
     """Note which model is asked for."""
@@ -53,8 +55,8 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
         return
     if not exchange.requested_model:
         # Some servers have one that they take then; and a name that is not found may be one for the server all the same.
-        manages = exchange.endpoint.operation == "manage" and exchange.endpoint.request.model is not None
-        if manages or exchange.endpoint.operation in MODEL_IS_USED:
+        named = exchange.endpoint.operation in _NAMED and exchange.endpoint.request.model is not None
+        if named or exchange.endpoint.operation in MODEL_IS_USED:
             _check_denied(exchange, renamings, "")
         return
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from kube_gateway.ai.dialects._nested import batch
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _ROLE = "messages[].role"
@@ -73,6 +74,8 @@ REQUEST = RequestShape(
 
 COUNT_REQUEST = replace(REQUEST, limits=(), below_limit=())
 """What only counts makes no answer that a limit could be for, and is refused by some servers with one."""
+
+BATCH_REQUEST = replace(batch(("requests[].params",), REQUEST), model="requests[].params.model")
 
 
 def _usage(*places: str) -> dict[str, tuple[str, ...]]:

@@ -55,6 +55,14 @@ _GENERATE_REQUEST = RequestShape(
     limits=_LIMITS,
 )
 
+_CREATE_LANES = (
+    Lane(name="system", path="system"),
+    Lane(name="system", path="template"),
+    *(Lane(name=name, path="messages[].content", when=(role,)) for name, role in _ROLES),
+)
+# Other servers at the same path take `input`.
+_EMBEDDED = tuple(Lane(name="user", path=path) for path in ("input", "input[]", "prompt"))
+
 _CALLS = "message.tool_calls[].function"
 
 _CHAT_ANSWER = ResponseShape(
@@ -143,11 +151,11 @@ def _manage(name: str, *, method: str = "POST", path: str | None = None, request
     )
 
 
-def _transfer(name: str, *, others: tuple[str, ...] = ()) -> Endpoint:
+def _transfer(name: str, *, others: tuple[str, ...] = (), lanes: tuple[Lane, ...] = ()) -> Endpoint:
     """Return what changes the server and tells how far it is, a line at a time."""
     return replace(
         _manage(name),
-        request=replace(_NAMED, other_models=others, stream="stream", streams_by_default=True),
+        request=replace(_NAMED, other_models=others, lanes=lanes, stream="stream", streams_by_default=True),
         stream=_NOTHING,
         streams="by_body",
         stream_type="application/x-ndjson",
@@ -160,17 +168,17 @@ _ENDPOINTS = (
     _call("generate", _GENERATE_REQUEST, _GENERATE_ANSWER),
     _embedding(
         "embed",
-        lanes=(Lane(name="user", path="input"), Lane(name="user", path="input[]")),
+        lanes=_EMBEDDED,
         answer=ResponseShape(model=("model",), usage={"input": ("prompt_eval_count",)}, error=_FAILED),
     ),
-    _embedding("embeddings", lanes=(Lane(name="user", path="prompt"),), answer=_NOTHING),
+    _embedding("embeddings", lanes=_EMBEDDED, answer=_NOTHING),
     _look("tags"),
     _look("ps"),
     _look("version"),
     _look("show", method="POST", request=_NAMED),
     _transfer("pull"),
     _transfer("push"),
-    _transfer("create", others=("from",)),
+    _transfer("create", others=("from",), lanes=_CREATE_LANES),
     _manage("copy", request=RequestShape(model="source", other_models=("destination",))),
     _manage("delete", method="DELETE"),
     _manage("blobs", path=_BLOB, request=RequestShape()),
