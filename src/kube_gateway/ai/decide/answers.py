@@ -61,9 +61,10 @@ def answer_of(
 def _surely_too_much(limit: int) -> int:
     """Return where a stream ends whose server was asked to keep to `limit`, and does not.
 
-    Tokens on the way are estimated by four characters, and most have more: a stream that keeps to its limit is not cut.
+    Tokens on the way are estimated by four characters, and most have more; quotations, which some servers send along, are
+    none. A stream that keeps to its limit is not to be cut.
     """
-    return 2 * limit + 64
+    return 4 * limit + 64
 
 
 def framing_of(endpoint: Endpoint, *, streaming: bool, strict: bool = False) -> dict[str, Framing]:
