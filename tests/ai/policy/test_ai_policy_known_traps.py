@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -191,3 +192,23 @@ def test_chats_that_were_kept_are_masked_when_they_are_fetched(one):
     stream = answer.plan.start(framing=answer.framing_of["application/json"], **answer.start)
     body = json.dumps(chat if one else {"object": "list", "data": [chat, chat]}).encode()
     assert stream.feed(body) + stream.finish() == body.replace(b"secret", b"***")
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/api/chat", b'{"options":{"num_predict":5}' + b',"options":{"num_predict":5}' * 30_000 + b',"options":{}}'),
+        ("/v1/chat/completions", b'{"tools":[' + b",".join([b'{"function":{"name":"shell"}}'] * 30_000) + b"]}"),
+        ("/v1beta/models/g:generateContent", b'{"tools":[' + b",".join([b'{"shell":{}}'] * 30_000) + b"]}"),
+    ],
+)
+def test_many_of_a_kind_cost_no_more_than_their_number(target, body):
+    scene = Scene(
+        "version: 1\nrules:\n- {kind: limit, name: l, maxTokens: 9}\n- {kind: tools, name: t, tools: [shell, a]}"
+    )
+    began = time.process_time()
+    decision = scene.decide("POST", target, body)
+    assert decision.reply is None
+    assert decision.body is not None
+    # By each pair of them it would be minutes.
+    assert time.process_time() - began < 20

@@ -75,10 +75,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted
     hit: _native.Hit
 
-    def holds(self, inner: Found) -> bool:
-        """Whether `inner` is this value or in it."""
-        return self.hit.start <= inner.hit.start and inner.hit.end <= self.hit.end
-
 
 class Exchange:
     """The state of one decision. Not shared between threads until the decision is made."""

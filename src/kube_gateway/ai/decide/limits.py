@@ -6,6 +6,8 @@ names of its options. Where there is none, one is added. Other spellings are low
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from kube_gateway import _native
 from kube_gateway.ai.decide.exchange import Exchange, Found
 from kube_gateway.ai.decide.numbers import ENDLESS, number_of
@@ -39,8 +41,10 @@ def _bounds_in(exchange: Exchange) -> list[Found]:
 def _is_beside(exchange: Exchange, bounds: list[Found]) -> bool:
     """Whether there is a second object that some servers take instead of the one around the bound."""
     parents = {found.wanted.path.rpartition(".")[0] for found in bounds}
-    around = (outer for outer in exchange.found("limit_parent") if outer.wanted.path in parents)
-    return any(not any(outer.holds(found) for found in bounds) for outer in around)
+    around = [outer.hit for outer in exchange.found("limit_parent") if outer.wanted.path in parents]
+    # In the order of the document, so that the next one tells whether there is one inside.
+    starts = [*(found.hit.start for found in bounds), len(exchange.request.body)]
+    return any(starts[bisect_left(starts, outer.start)] >= outer.end for outer in around)
 
 
 def _bounds(value: int) -> bool:

@@ -6,8 +6,9 @@ Of the rules in force, the first that names a tool decides; a tool that no rule 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -16,8 +17,32 @@ from kube_gateway.ai.policy.globs import matches_any
 from kube_gateway.ai.policy.rules import ToolsRule
 from kube_gateway.ai.policy.selection import Selection
 
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _SNAKE = re.compile("_([a-z])")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class _Places:
+    """What was found, by where it is: a request may offer thousands of tools."""
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._found = sorted(found, key=_start)
+        self._starts = [_start(one) for one in self._found]
+
+    def inside(self, outer: Found) -> list[Found]:
+        """Return what is within `outer`."""
+        # Values of a document are within each other, or apart: where one begins says it.
+        begin, end = (bisect_left(self._starts, place) for place in (outer.hit.start, outer.hit.end))
+        return self._found[begin:end]
+
+    def any_inside(self, outer: Found) -> bool:
+        """Return whether something is within `outer`."""
+        begin = bisect_left(self._starts, outer.hit.start)
+        return begin < len(self._starts) and self._starts[begin] < outer.hit.end
+
+
+def _start(found: Found) -> int:
+    return found.hit.start
 
 
 def decide_tools(exchange: Exchange, selection: Selection) -> None:
@@ -39,9 +64,8 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
     if not gone:
         return
     exchange.edits["tools"] = None
-    for rule in dict.fromkeys(removed.values()):
-        count = sum(one is rule for one in removed.values())
-        exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {rule.name})")
+    for name, count in Counter(rule.name for rule in removed.values()).items():
+        exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {name})")
     left = _without(offered, gone)
     _remove(exchange, gone, left)
     _remove_choice(exchange, removed, left)
@@ -56,19 +80,14 @@ def _offered(exchange: Exchange) -> list[Found]:
 
 def _named(exchange: Exchange, offered: list[Found]) -> Iterator[tuple[Found, str]]:
     """Yield the tools, each with its names: a server may take any of several, and by the type what has no other."""
-    names, types = exchange.found("tool_name"), exchange.found("tool_type")
-    name_starts, type_starts = [one.hit.start for one in names], [one.hit.start for one in types]
+    names, types = _Places(exchange.found("tool_name")), _Places(exchange.found("tool_type"))
     for tool in offered:
         if tool.wanted.what == "tool_kind":
             inside = _members(exchange, tool)
         else:
-            inside = _texts_in(tool, names, name_starts) or _texts_in(tool, types, type_starts)
+            places = names.inside(tool) or types.inside(tool)
+            inside = list(dict.fromkeys(place.hit.text for place in places))
         yield from ((tool, name) for name in inside)
-
-
-def _texts_in(tool: Found, places: list[Found], starts: list[int]) -> list[str]:
-    begin, end = bisect_left(starts, tool.hit.start), bisect_left(starts, tool.hit.end)
-    return list(dict.fromkeys(place.hit.text for place in places[begin:end]))
 
 
 def _members(exchange: Exchange, kind: Found) -> list[str]:
@@ -87,13 +106,15 @@ def _camel(name: str) -> str:
 
 def _without(offered: list[Found], gone: list[Found]) -> list[Found]:
     """Return the tools that neither go nor are in an element that goes; all are in the order of the document."""
-    outermost: list[Found] = []
-    for tool in gone:
-        if not outermost or not outermost[-1].holds(tool):
-            outermost.append(tool)
-    starts = [tool.hit.start for tool in outermost]
-    before = ((tool, bisect_right(starts, tool.hit.start)) for tool in offered)
-    return [tool for tool, count in before if not count or not outermost[count - 1].holds(tool)]
+    end = -1
+    numbers = {tool.number for tool in gone}
+    left: list[Found] = []
+    for tool in offered:
+        if tool.number in numbers:
+            end = max(end, tool.hit.end)
+        elif tool.hit.start >= end:
+            left.append(tool)
+    return left
 
 
 def _denied_by(exchange: Exchange, rules: tuple[ToolsRule, ...], name: str) -> ToolsRule | None:
@@ -114,10 +135,11 @@ def _remove(exchange: Exchange, gone: list[Found], left: list[Found]) -> None:
     document = exchange.document
     if document is None:
         return
+    removed, kept = _Places(gone), _Places(left)
     for array in exchange.found("tools"):
-        inside = [tool for tool in gone if array.holds(tool)]
+        inside = removed.inside(array)
         # Servers refuse an empty list of tools.
-        if inside and not any(array.holds(tool) for tool in left):
+        if inside and not kept.any_inside(array):
             document.remove(array.number)
             continue
         for tool in inside:
@@ -129,5 +151,5 @@ def _remove_choice(exchange: Exchange, names: dict[str, ToolsRule], left: list[F
     if exchange.document is None:
         return
     for choice in exchange.found("tool_choice"):
-        if not left or (choice.hit.kind == "object" and any(f'"{name}"' in choice.hit.text for name in names)):
+        if not left or (choice.hit.kind == "object" and not names.keys().isdisjoint(_QUOTED.findall(choice.hit.text))):
             exchange.document.remove(choice.number)
