@@ -352,12 +352,12 @@ class FilterPlan:
         """Filter one answer, framed as `sse`, `ndjson`, `array` or `whole`.
 
         `model`: put in the place of all names of the model. `strip_usage`: usage was asked for by the gateway and is
-        taken out again. `most_output`: tokens of output (by usage, else a quarter of the code points) from which on a
-        stream is cut. `hash_key`: for replacements with `{hash}`. `collect`: bytes of text to keep of each lane, as
-        sent. `strict`: an event that is no JSON, or is longer than 8 MiB (64 MiB for `whole`), ends the answer, as
-        `unreadable`; else it passes. `transform` is called with lane, key (parts joined by dots), text and whether
-        that is the last of it; what it returns is sent; None or an exception (which goes to `sys.unraisablehook`)
-        ends the answer, as `transform`."""
+        taken out again. `most_output`: tokens of output (by usage, else a quarter of the code points, without those of
+        the lane `tool`) from which on a stream is cut. `hash_key`: for replacements with `{hash}`. `collect`: bytes of
+        text to keep of each lane, as sent. `strict`: an event that is no JSON, or is longer than 8 MiB (64 MiB for
+        `whole`), ends the answer, as `unreadable`; else it passes. `transform` is called with lane, key (parts joined
+        by dots), text and whether that is the last of it; what it returns is sent; None or an exception (which goes to
+        `sys.unraisablehook`) ends the answer, as `transform`."""
 
 @final
 class StreamFilter:

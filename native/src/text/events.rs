@@ -267,7 +267,9 @@ impl Engine {
         // Some servers tell the number in each event, some at the beginning and the end only, and some tell zero till then.
         let told = self.outcome.usage.get("output").copied().unwrap_or_default();
         let is_told_now = event.view.usage.iter().any(|(kind, _)| self.plan.usage[*kind] == "output");
-        let estimate = self.outcome.characters.values().sum::<u64>().div_ceil(4);
+        // Results of tools that the server runs are in the answer, and not made by the model.
+        let results = self.outcome.characters.get("tool").copied().unwrap_or_default();
+        let estimate = (self.outcome.characters.values().sum::<u64>() - results).div_ceil(4);
         let used = if is_told_now && told > 0 { told } else { told.max(estimate) };
         used >= most
     }

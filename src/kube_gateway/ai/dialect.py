@@ -9,7 +9,7 @@ import msgspec
 
 from kube_gateway.ai.shape import Framing, RequestShape, ResponseShape
 
-Operation = Literal["chat", "text_completion", "embeddings", "models", "count_tokens", "manage"]
+Operation = Literal["chat", "text_completion", "embeddings", "models", "count_tokens", "batch", "stored", "manage"]
 Reason = Literal[
     "blocked",
     "model_denied",
@@ -22,6 +22,9 @@ Reason = Literal[
     "policy_failed",
 ]
 
+Naming = Literal["exact", "ollama"]
+"""How a server takes names of models, see `kube_gateway.ai.policy.naming`."""
+
 Ending = Reason | Literal["length"]
 
 
@@ -30,7 +33,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     A group named `model` in `pattern` is the model, as it is escaped in a URL. `json_framing` is how an `application/json`
     answer is framed when a stream was asked for. `streams`: `never`, `always`, `by_body` (see `RequestShape.stream`) or
-    `by_query` (the query has `stream=true`).
+    `by_query` (the query has `stream=true`). `naming`: how names of models are taken.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     streams: Literal["never", "by_body", "by_query", "always"] = "by_body"
     stream_type: str = "text/event-stream"
     json_framing: Framing = "whole"
+    naming: Naming = "exact"
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

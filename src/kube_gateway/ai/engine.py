@@ -20,7 +20,7 @@ from kube_gateway.ai.decide.decision import FAILED, Decision, tell_failure
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.decide.gates import decide_endpoint, decide_size
 from kube_gateway.ai.decide.limits import asked_limit, decide_limit, write_limit
-from kube_gateway.ai.decide.models import check_model, decide_model, read_model
+from kube_gateway.ai.decide.models import check_model, check_one_model, decide_model, read_model
 from kube_gateway.ai.decide.prompts import decide_prompts
 from kube_gateway.ai.decide.reading import check_body, check_token_ids, read_body, read_stream
 from kube_gateway.ai.decide.refusing import reply_to, tell
@@ -109,6 +109,7 @@ class Engine:
         check_body(exchange, wrong, blocks=self._blocks_invalid(index))
         check_model(exchange, needed=bool(snapshot.renamings(index)) or bool(snapshot.model))
         decide_model(exchange, snapshot, index=index)
+        check_one_model(exchange, needed=snapshot.tells_models(index))
         if by_model:
             decide_endpoint(exchange, snapshot, index=index)
         selection = snapshot.select(index, model=exchange.model)

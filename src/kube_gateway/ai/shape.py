@@ -126,17 +126,23 @@ class ResponseShape(_Part, frozen=True):
 class RequestShape(_Part, frozen=True):
     """The body of a request. `model`, `stream` and the rest are paths.
 
-    `limits`: the members that bound the answer's tokens, the one to add where there is none first, with the objects around
-    it where they are not there either. `below_limit`: numbers that must stay below it. `model_prefix`: what stands before
-    the name at `model`. `model_in_target`: the model is in the request target, see `Endpoint.pattern`, and what `model`
-    names only repeats it. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`: the member that
-    asks for usage on a stream, set to true. `choices`: how many answers are asked for. `messages`: what counts as one.
-    `tools`: the elements; `tool_names`: the names in them, of one element the first that is there; `tool_choice`: members
-    that make no sense once no tool is left. `token_ids`: numbers that stand for text, which no rule for text can read.
+    `limits`: the members that bound the answer's tokens, the one to add where there is none first, with the objects
+    around it where they are not there either. `below_limit`: numbers that must stay below it. `model_prefix`: what
+    stands before the name at `model`. `model_names`: members that name the model where `model` does not;
+    `other_models`: those of other models that have a part in the call. `model_in_target`: the model is in the request
+    target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without `stream`, the
+    answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`: how many
+    answers are asked for; `best_of`: how many are made for them; `prompts`: the list whose elements are answered each
+    on its own. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them; `tool_types`:
+    the names of those that have none of these; `tool_kinds`: elements in which each member is a tool of that name, but
+    for those in `tools`. `tool_choice`: members that make no sense once no tool is left. `token_ids`: numbers that
+    stand for text, which no rule for text can read.
     """
 
     lanes: tuple[Lane, ...] = ()
     model: str | None = None
+    model_names: tuple[str, ...] = ()
+    other_models: tuple[str, ...] = ()
     model_prefix: str = ""
     model_in_target: bool = False
     stream: str | None = None
@@ -144,9 +150,13 @@ class RequestShape(_Part, frozen=True):
     limits: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     tool_names: tuple[str, ...] = ()
+    tool_types: tuple[str, ...] = ()
+    tool_kinds: tuple[str, ...] = ()
     tool_choice: tuple[str, ...] = ()
     below_limit: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     token_ids: tuple[str, ...] = ()
     usage_option: tuple[str, str] | None = None
-    choices: str | None = None
+    choices: tuple[str, ...] = ()
+    best_of: tuple[str, ...] = ()
+    prompts: str | None = None

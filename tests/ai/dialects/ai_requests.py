@@ -10,7 +10,7 @@ CHAT = {
         {"role": "developer", "content": [{"type": "text", "text": "d"}]},
         {"role": "user", "content": [{"type": "text", "text": "u1"}, _IMAGE]},
         {"role": "critic", "content": "u2"},
-        {"content": "u3"},
+        {"name": "u4", "content": "u3"},
         {
             "role": "assistant",
             "content": None,
@@ -26,8 +26,12 @@ CHAT = {
             "content": [{"type": "refusal", "refusal": "a2"}],
             "function_call": {"arguments": "l"},
         },
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "r2"}, {"thinking": ["r3", {"text": "r4"}]}],
+        },
         {"role": "tool", "content": "t1"},
-        {"role": "function", "content": [{"type": "text", "text": "t2"}]},
+        {"role": "function", "name": "f", "content": [{"type": "text", "text": "t2"}]},
     ],
     "prediction": {"type": "content", "content": "a3"},
     "tools": [{"type": "function", "function": _FUNCTION}],
@@ -126,6 +130,27 @@ OLLAMA = {
     "stream": False,
 }
 
+
+def gemini_batch(*, snake: bool) -> dict:
+    return {
+        "batch": {
+            "displayName": "no text",
+            "input_config" if snake else "inputConfig": {
+                "requests": {"requests": [{"request": gemini(snake=snake), "metadata": {"key": "no text"}}]}
+            },
+        }
+    }
+
+
+CREATE = {
+    "model": "m",
+    "from": "gemma2:2b",
+    "system": "s1",
+    "template": "s2",
+    "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}],
+    "parameters": {"seed": 1},
+}
+
 ALL = [
     (("openai_chat", "chat_completions"), {**CHAT, "model": "m", "max_completion_tokens": 5, "stream": True, "n": 2}),
     (("openai_responses", "responses"), {**RESPONSES, "model": "m", "max_output_tokens": 5}),
@@ -137,7 +162,13 @@ ALL = [
     (("gemini", "generateContent"), gemini(snake=True)),
     (("gemini", "countTokens"), {"generateContentRequest": gemini(snake=True)}),
     (("gemini", "batchEmbedContents"), {"requests": [{"model": "models/e", "content": {"parts": [{"text": "u"}]}}]}),
+    (("anthropic", "batches"), {"requests": [{"custom_id": "1", "params": {**MESSAGES, "model": "m"}}]}),
+    (("gemini", "batchGenerateContent"), gemini_batch(snake=False)),
+    (("gemini", "batchGenerateContent"), gemini_batch(snake=True)),
+    (("gemini", "cachedContents"), {**gemini(snake=False), "model": "models/g"}),
     (("ollama", "chat"), OLLAMA),
+    (("ollama", "create"), CREATE),
+    (("ollama", "embeddings"), {"model": "m", "input": ["u1", "u2"], "prompt": "u3"}),
     (("ollama", "generate"), {"model": "m", "prompt": "u", "system": "s", "context": [1, 2], "stream": True}),
 ]
 """Requests, each with the dialect and the endpoint that they are for."""

@@ -30,9 +30,9 @@ def test_messages_of_openai_are_sorted_by_role():
         [
             ("system", "s"),
             ("developer", "d"),
-            *(("user", each) for each in ("u1", "u2", "u3")),
+            *(("user", each) for each in ("u1", "u2", "u3", "u4")),
             *(("assistant", each) for each in ("a1", "a2", "a3")),
-            ("reasoning", "r"),
+            *(("reasoning", each) for each in ("r", "r2", "r3", "r4")),
             *(("tool_arguments", each) for each in ("{}", "i", "l")),
             *(("tool", each) for each in ("t1", "t2")),
             *(("tool_definition", each) for each in ("d1", "d2", "d3")),
@@ -101,6 +101,24 @@ def test_parts_of_gemini_are_sorted_by_role_in_both_spellings(snake):
     wrapped = {"generate_content_request" if snake else "generateContentRequest": asked}
     counting = endpoint("gemini", "countTokens").request
     assert sorted(texts(counting.lanes, wrapped)) == sorted(texts(shape.lanes, asked))
+
+
+def test_requests_in_a_list_are_sorted_as_those_that_are_alone():
+    inside = lanes_of("anthropic", "batches", {"requests": [{"params": ai_requests.MESSAGES}]})
+    assert inside == lanes_of("anthropic", "messages", ai_requests.MESSAGES)
+    for snake in (False, True):
+        inside = lanes_of("gemini", "batchGenerateContent", ai_requests.gemini_batch(snake=snake))
+        assert inside == lanes_of("gemini", "generateContent", ai_requests.gemini(snake=snake))
+    assert lanes_of("gemini", "cachedContents", ai_requests.gemini(snake=False)) == inside
+
+
+def test_texts_that_a_model_of_ollama_is_made_with_are_sorted():
+    assert lanes_of("ollama", "create", ai_requests.CREATE) == [
+        ("assistant", "a"),
+        ("system", "s1"),
+        ("system", "s2"),
+        ("user", "u"),
+    ]
 
 
 PLAIN_PARTS = [

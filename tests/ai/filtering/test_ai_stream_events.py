@@ -162,6 +162,20 @@ def test_arguments_that_are_not_whole_are_not_sent_when_a_stream_is_cut():
     assert (filtering.ended, outcome(filtering).cut, outcome(filtering).denied) == (True, True, None)
 
 
+def block_event(**event: object) -> bytes:
+    return f"data: {json.dumps(event)}\n\n".encode()
+
+
+def test_results_of_tools_do_not_count_against_the_limit():
+    filtering = plan(_anthropic_shapes.STREAM).start(framing="sse", most_output=4)
+    block = {"type": "bash_code_execution_tool_result", "content": {"stdout": "x" * 400}}
+    result = block_event(type="content_block_start", index=0, content_block=block)
+    assert filtering.feed(result) == result
+    assert not filtering.ended
+    filtering.feed(block_event(type="content_block_delta", index=1, delta={"type": "text_delta", "text": "y" * 16}))
+    assert filtering.ended
+
+
 def test_usage_decides_about_the_limit_where_there_is_any():
     filtering = plan(CHAT).start(framing="sse", most_output=10)
     long = said("x" * 400)

@@ -38,6 +38,49 @@ def test_calls_side_by_side_cannot_spend_the_same_budget_twice():
     assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(500, 0)]
 
 
+@pytest.mark.parametrize("options", [{"num_predict": 0}, {"num_predict": -1}, {"num_predict": -2}, {"NUM_PREDICT": 1}])
+def test_calls_side_by_side_cannot_pass_a_budget_as_endless_ones(options):
+    """Ollama takes what is not above zero for no limit, and the names of its options as they are written."""
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 5000, window: 1d}]")
+    body = {"messages": [], "options": options, "stream": False}
+    with ThreadPoolExecutor(16) as pool:
+        decisions = list(pool.map(lambda _: scene.decide("POST", "/api/chat", body), range(200)))
+    sent = [json.loads(decision.body)["options"]["num_predict"] for decision in decisions if decision.reply is None]
+    assert sorted(sent) == [904, 4096]
+
+
+SCHEMA = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(1500)}}
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/v1/chat/completions", {"tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]}),
+        ("/v1/chat/completions", {"functions": [{"name": "f", "parameters": SCHEMA}]}),
+        ("/v1/chat/completions", {"response_format": {"json_schema": {"schema": SCHEMA}}}),
+        ("/v1/responses", {"text": {"format": {"schema": SCHEMA}}}),
+        ("/v1/messages", {"tools": [{"name": "f", "input_schema": SCHEMA}]}),
+        ("/api/chat", {"tools": [{"function": {"name": "f", "parameters": SCHEMA}}]}),
+        ("/v1beta/models/g:generateContent", {"tools": {"function_declarations": {"name": "f", "parameters": SCHEMA}}}),
+        ("/v1/embeddings", {"input": list(range(80_000))}),
+        ("/v1/embeddings", {"input": [[number] for number in range(80_000)]}),
+        ("/v1/completions", {"prompt": list(range(80_000))}),
+    ],
+)
+def test_what_is_no_text_and_yet_read_by_the_model_counts(target, body):
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 2000, window: 1d}]")
+    assert scene.decide("POST", target, body).reply.status == 429
+
+
+@pytest.mark.parametrize("lanes", ["prompt", "tool_definition"])
+def test_a_definition_counts_once(lanes):
+    rule = f"{{kind: words, name: w, words: [x], lanes: [{lanes}]}}"
+    scene = Scene(f"version: 1\nrules: [{{kind: budget, name: b, tokens: 2000, window: 1d, counts: input}}, {rule}]")
+    tools = [{"type": "function", "function": {"name": "f", "description": "d" * 400}}]
+    assert scene.chat({"tools": tools}).reply is None
+    assert [count.reserved for count in scene.ledger.counts()] == [-(-len(json.dumps(tools)) // 4)]
+
+
 def test_placeholders_are_the_same_in_every_turn_and_for_every_policy():
     rule = "{kind: detect, name: d, detectors: [email], lanes: [prompt], replacement: '<{detector} {hash}>'}"
     turns = [{"role": "user", "content": "to a@b.co, not c@d.co"}, {"role": "assistant", "content": "a@b.co it is"}]
@@ -177,3 +220,34 @@ def test_to_leave_a_stream_before_it_tells_its_usage_saves_no_budget(outcome, fa
     end(decision, {"usage": {"input": 11, "output": 1}, "characters": {"output": 4000}, **outcome}, **facts)
     assert [(count.used, count.reserved) for count in scene.ledger.counts()] == [(used, 0)]
     assert scene.call.usage.estimated is (used > 12)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_chats_that_were_kept_are_masked_when_they_are_fetched(one):
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [answer]}]")
+    chat = {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "a secret"}}]}
+    decision = scene.decide("GET", "/v1/chat/completions" + "/c" * one)
+    answer = decision.response
+    stream = answer.plan.start(framing=answer.framing_of["application/json"], **answer.start)
+    body = json.dumps(chat if one else {"object": "list", "data": [chat, chat]}).encode()
+    assert stream.feed(body) + stream.finish() == body.replace(b"secret", b"***")
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/api/chat", b'{"options":{"num_predict":5}' + b',"options":{"num_predict":5}' * 30_000 + b',"options":{}}'),
+        ("/v1/chat/completions", b'{"tools":[' + b",".join([b'{"function":{"name":"shell"}}'] * 30_000) + b"]}"),
+        ("/v1beta/models/g:generateContent", b'{"tools":[' + b",".join([b'{"shell":{}}'] * 30_000) + b"]}"),
+    ],
+)
+def test_many_of_a_kind_cost_no_more_than_their_number(target, body):
+    scene = Scene(
+        "version: 1\nrules:\n- {kind: limit, name: l, maxTokens: 9}\n- {kind: tools, name: t, tools: [shell, a]}"
+    )
+    began = time.process_time()
+    decision = scene.decide("POST", target, body)
+    assert decision.reply is None
+    assert decision.body is not None
+    # By each pair of them it would be minutes.
+    assert time.process_time() - began < 20

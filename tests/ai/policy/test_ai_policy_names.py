@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_gateway.ai.policy.globs import matches, native_regex
+from kube_gateway.ai.policy.naming import counted_name, spellings
 from kube_gateway.ai.policy.renaming import renaming
 from kube_gateway.ai.policy.rules import ModelRule, ToolsRule
 from kube_gateway.ai.policy.tool_rules import check_tools
@@ -61,3 +62,22 @@ def test_groups_of_a_name_are_repeated():
 @given(glob=st.lists(parts, min_size=1, max_size=6).map("".join))
 def test_the_native_core_takes_every_glob(glob):
     check_tools(ToolsRule(name="t", tools=(glob,)), at="rules[0]")
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"),
+    [
+        ("Llama3", "llama3"),
+        ("registry.ollama.ai/library/llama3:LATEST", "llama3"),
+        ("http://registry.ollama.ai/me/own:1", "me/own:1"),
+        ("hf.co/library/llama3", "hf.co/library/llama3"),
+        ("a/library/registry.ollama.ai/x", "a/library/registry.ollama.ai/x"),
+        ("a" * 5000, "a" * 5000),
+        ("", ""),
+    ],
+)
+def test_a_name_of_ollama_counts_as_one_however_it_is_written(name, counted):
+    ways = spellings(name, "ollama")
+    assert ways[0] == name
+    assert {counted_name(way, "ollama") for way in ways} == {counted}
+    assert spellings(name, "exact") == (name,)

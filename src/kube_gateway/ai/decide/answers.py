@@ -39,8 +39,9 @@ def answer_of(
     if exchange.injected_usage:
         start["strip_usage"] = True
         edits = True
-    if exchange.cut and exchange.streaming and limit is not None:
-        start["most_output"] = exchange.most_output = limit * exchange.choices
+    if (exchange.cut or exchange.held) and exchange.may_stream and limit is not None:
+        exchange.most_output = limit * exchange.choices
+        start["most_output"] = exchange.most_output if exchange.cut else _surely_too_much(limit) * exchange.choices
         edits = True
     if selection.edits_answers and policy.on_unreadable_answer == "block":
         start["strict"] = True
@@ -55,6 +56,15 @@ def answer_of(
         start=start,
         edits=edits,
     )
+
+
+def _surely_too_much(limit: int) -> int:
+    """Return where a stream ends whose server was asked to keep to `limit`, and does not.
+
+    Tokens on the way are estimated by four characters, and most have more; quotations, which some servers send along, are
+    none. A stream that keeps to its limit is not to be cut.
+    """
+    return 4 * limit + 64
 
 
 def framing_of(endpoint: Endpoint, *, streaming: bool, strict: bool = False) -> dict[str, Framing]:

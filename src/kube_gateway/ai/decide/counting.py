@@ -6,6 +6,7 @@ from kube_gateway.ai.budget import Budgets, Exhausted, Limit, Tokens
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.dialect import Reason
 from kube_gateway.ai.meters.usage import estimated_tokens
+from kube_gateway.ai.policy.naming import counted_name
 from kube_gateway.ai.policy.quantities import seconds_of
 from kube_gateway.ai.policy.rules import BudgetRule, CountingRule
 from kube_gateway.ai.policy.selection import Selection
@@ -22,11 +23,13 @@ def decide_budgets(exchange: Exchange, selection: Selection, budgets: Budgets, *
 
 
 def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit: int | None) -> int | None:
-    answers = bool(exchange.endpoint.request.limits)
-    wanted = (rule.reserve if limit is None else limit) * exchange.choices if answers else 0
+    # What makes a text and takes no limit (compaction) reserves as much as a call without one.
+    answers = bool(exchange.endpoint.request.lanes) and exchange.endpoint.operation in {"chat", "text_completion"}
+    wanted = (rule.reserve if limit is None else limit) * exchange.answers if answers else 0
     estimate = Tokens(input=estimated_tokens(exchange.prompt_characters), output=wanted)
-    share = budgets.reserve(limit_of(rule), model=exchange.model, estimate=estimate)
-    if not isinstance(share, Exhausted) and share.output is not None and share.output < exchange.choices:
+    model = counted_name(exchange.model, exchange.endpoint.naming)
+    share = budgets.reserve(limit_of(rule), model=model, estimate=estimate)
+    if not isinstance(share, Exhausted) and share.output is not None and share.output < exchange.answers:
         # Not a token for each answer.
         share.release()
         share = Exhausted(what="tokens", allowed=rule.tokens or 0, retry_after=seconds_of(rule.window))
@@ -40,10 +43,11 @@ def _reserve(exchange: Exchange, rule: CountingRule, budgets: Budgets, *, limit:
     exchange.reservations.append(share)
     if rule.mode == "shadow" or share.output is None:
         return limit
-    granted = share.output // exchange.choices
+    exchange.held = True
+    granted = share.output // exchange.answers
     if limit is not None and granted >= limit:
         return limit
-    if granted * exchange.choices < wanted or limit is None:
+    if exchange.endpoint.request.limits and (granted * exchange.answers < wanted or limit is None):
         exchange.remarks.append(f"limit of tokens {granted} (rule {rule.name})")
     # Less than was asked for: the end has to come there, whether or not the server keeps to it.
     exchange.cut = exchange.cut or share.output < wanted

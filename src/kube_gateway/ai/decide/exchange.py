@@ -9,9 +9,11 @@ import msgspec
 
 from kube_gateway import _native
 from kube_gateway.ai.budget import Reservation, Tokens
+from kube_gateway.ai.decide.numbers import numbers_in
 from kube_gateway.ai.decide.request import LlmRequest
 from kube_gateway.ai.decide.wanted import Places, Wanted, What
 from kube_gateway.ai.dialect import Asked, Dialect, Endpoint, Reason
+from kube_gateway.ai.meters.usage import CHARACTERS_PER_TOKEN
 from kube_gateway.ai.policy.rules import RuleBase
 from kube_gateway.ai.shape import Lane
 
@@ -88,12 +90,15 @@ class Exchange:
         self.target: str | None = None
         self.requested_model = ""
         self.model = ""
+        self.new_names: dict[str, str] = {}
         self.echo: str | None = None
         self.streaming = endpoint.streams == "always"
         self.wants_usage = False
         self.injected_usage = False
         self.choices = 1
+        self.answers = 1
         self.most_output: int | None = None
+        self.held = False
         self.cut = False
         self.prompts: list[Prompt] = []
         self.reservations: list[Reservation] = []
@@ -104,6 +109,7 @@ class Exchange:
         self.remarks: list[str] = []
         self.denied_by: RuleBase | None = None
         self._found: dict[What, list[Found]] = {}
+        self._exact: frozenset[int] = frozenset()
 
     def read(self, places: Places) -> None:
         """Look through the body. Raises `ValueError` for what is no JSON."""
@@ -114,6 +120,12 @@ class Exchange:
                 self.prompts.append(Prompt(number, wanted.lane, hit))
             else:
                 self._found.setdefault(wanted.what, []).append(Found(number=number, wanted=wanted, hit=hit))
+        if "limit" in self._found or "limit_parent" in self._found:
+            self._exact = places.exact_limits(self.request.body)
+
+    def is_exact(self, limit: Found) -> bool:
+        """Whether the names of a limit, or of the object around it, are spelt as in the shape, upper and lower case."""
+        return limit.hit.start in self._exact
 
     def found(self, what: What) -> list[Found]:
         """Return what was found of this kind, in the order of the document."""
@@ -134,6 +146,11 @@ class Exchange:
             # Its name is written in another case. Servers that take it so take this one as well.
             self.document.insert("", parent, b"{" + _native.quote(key) + b":" + raw + b"}")
 
+    @property
+    def may_stream(self) -> bool:
+        """Whether some server may take the request for one for a stream: not all read the same of two members."""
+        return self.streaming or any(found.hit.kind == "true" for found in self.found("stream"))
+
     def fired(self, rule: RuleBase, count: int = 1) -> None:
         """Count that a rule has acted, or would have."""
         counts = self.matches if rule.mode == "enforce" else self.shadow
@@ -152,8 +169,22 @@ class Exchange:
 
     @property
     def prompt_characters(self) -> int:
-        """Bytes of the texts, of which tokens are estimated: characters of other scripts have more of both."""
-        return sum(prompt.size for prompt in self.prompts)
+        """Bytes of the texts, of which tokens are estimated: characters of other scripts have more of both.
+
+        Definitions of tools count as a whole, and a number of a token as much as a token has on average.
+        """
+        definitions = self.found("definition")
+        texts = (one for one in self.prompts if one.lane.name != "tool_definition" or not definitions)
+        numbers = sum(numbers_in(self.raw(found)) for found in self.found("numbers") if found.hit.kind == "array")
+        return (
+            sum(text.size for text in texts)
+            + sum(found.hit.end - found.hit.start for found in definitions)
+            + numbers * CHARACTERS_PER_TOKEN
+        )
+
+    def raw(self, found: Found) -> bytes:
+        """Return a value as it stands in the body."""
+        return self.request.body[found.hit.start : found.hit.end]
 
     def release(self) -> None:
         """Give back what is reserved: the call is not sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kube_gateway.ai.decide.exchange import Exchange, Refused
 from kube_gateway.ai.policy.compile import Snapshot
-from kube_gateway.ai.policy.globs import matches_any
+from kube_gateway.ai.policy.naming import is_about
 from kube_gateway.ai.policy.quantities import size_of
 from kube_gateway.ai.policy.rules import SizeRule
 
@@ -13,7 +13,7 @@ def decide_endpoint(exchange: Exchange, snapshot: Snapshot, *, index: int) -> No
     """Raise `Refused` for a kind of call that is denied: of the rules in force, the first that names it decides."""
     counted = False
     for rule in snapshot.endpoint_rules(index):
-        if rule.when.models and not matches_any(rule.when.models, exchange.model):
+        if rule.when.models and not is_about(rule.when.models, exchange.model, exchange.endpoint.naming):
             continue
         if rule.mode == "enforce":
             if rule.action == "allow":

@@ -12,13 +12,17 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from kube_gateway.ai.decide.exchange import Exchange, Refused
+from kube_gateway.ai.decide.wanted import model_paths
 from kube_gateway.ai.dialect import Operation
 from kube_gateway.ai.policy.compile import Snapshot
+from kube_gateway.ai.policy.naming import counted_name
 from kube_gateway.ai.policy.renaming import Renaming, walk
 from kube_gateway.ai.policy.selection import MODEL_IS_USED
 
 _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings", "count_tokens", "models"})
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
+
+_NAMED: frozenset[Operation] = frozenset({"manage", "batch"})
 
 
 def read_model(exchange: Exchange) -> None:
@@ -26,9 +30,16 @@ def read_model(exchange: Exchange) -> None:
     found = _in_target(exchange)
     if found is not None:
         exchange.requested_model = unquote(found[1]["model"])
-    elif (hit := exchange.last("model")) is not None:
-        exchange.requested_model = hit.text.removeprefix(exchange.endpoint.request.model_prefix)
+    else:
+        exchange.requested_model = _in_body(exchange)
     exchange.model = exchange.requested_model
+
+
+def _in_body(exchange: Exchange) -> str:
+    """Return the name that the body has; of a member that occurs twice the last, as most servers do."""
+    shape = exchange.endpoint.request
+    found = {one.wanted.path: one.hit.text.removeprefix(shape.model_prefix) for one in exchange.found("model")}
+    return next((name for path in model_paths(shape) if (name := found.get(path))), "")
 
 
 def check_model(exchange: Exchange, *, needed: bool) -> None:
@@ -43,12 +54,14 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     if not (renamings or snapshot.model):
         return
     if not exchange.requested_model:
-        # Some servers have one that they take then.
-        if exchange.endpoint.operation in MODEL_IS_USED:
+        # Some servers have one that they take then; and a name that is not found may be one for the server all the same.
+        named = exchange.endpoint.operation in _NAMED and exchange.endpoint.request.model is not None
+        if named or exchange.endpoint.operation in MODEL_IS_USED:
             _check_denied(exchange, renamings, "")
         return
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)
-    new_names = {exchange.requested_model: exchange.model}
+    new_names = exchange.new_names
+    new_names[exchange.requested_model] = exchange.model
     prefix = exchange.endpoint.request.model_prefix
     # Of a member that occurs twice, who knows which one the server takes: each is renamed.
     for found in exchange.found("model"):
@@ -62,6 +75,22 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     if exchange.model != exchange.requested_model:
         exchange.edits["model"] = None
         _rewrite_target(exchange)
+
+
+def check_one_model(exchange: Exchange, *, needed: bool) -> None:
+    """Raise `Refused` where servers may differ in which model they take, and a rule `needed` to know.
+
+    The names are compared as they are sent on.
+    """
+    if not needed or _in_target(exchange) is not None:
+        return
+    shape = exchange.endpoint.request
+    found = [(one.wanted.path, one.hit.text.removeprefix(shape.model_prefix)) for one in exchange.found("model")]
+    names = {name for path, name in found if path == shape.model}
+    names = names if any(names) else set()
+    names |= {name for path, name in found if path in shape.model_names and name}
+    if len({counted_name(exchange.new_names.get(name, name), exchange.endpoint.naming) for name in names}) > 1:
+        raise Refused(None, "not_understood", message="the request names several models")
 
 
 def _renamed(exchange: Exchange, snapshot: Snapshot, renamings: tuple[Renaming, ...], asked: str) -> str:

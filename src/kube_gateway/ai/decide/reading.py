@@ -6,12 +6,14 @@ import re
 from urllib.parse import parse_qs
 
 from kube_gateway.ai.decide.exchange import Exchange, Refused
-from kube_gateway.ai.decide.wanted import Places
+from kube_gateway.ai.decide.numbers import number_of, prompts_in
+from kube_gateway.ai.decide.wanted import Places, What
 from kube_gateway.ai.policy.selection import Selection
 
 _OBJECT = re.compile(rb"[ \t\r\n]*\{")
 _STREAM = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*(true|false)')
-_CHOICES = re.compile(r"[0-9]{1,4}", re.ASCII)
+_MOST_ANSWERS = 10**9
+"""More than any server makes."""
 
 
 def read_body(exchange: Exchange, places: Places) -> str | None:
@@ -49,9 +51,20 @@ def read_stream(exchange: Exchange) -> None:
         exchange.streaming = endpoint.request.streams_by_default if asked is None else asked
     usage = exchange.last("usage")
     exchange.wants_usage = usage is not None and usage.kind == "true"
-    choices = exchange.last("choices")
-    if choices is not None and _CHOICES.fullmatch(choices.text):
-        exchange.choices = min(max(int(choices.text), 1), 128)
+    _count_answers(exchange)
+
+
+def _count_answers(exchange: Exchange) -> None:
+    """Note how many answers are made; of members that occur twice, or in several spellings, the most."""
+    choices = max(_most(exchange, "choices"), 1)
+    lists = (found for found in exchange.found("prompts") if found.hit.kind == "array")
+    prompts = max((prompts_in(exchange.raw(found)) for found in lists), default=1)
+    exchange.choices = min(choices * prompts, _MOST_ANSWERS)
+    exchange.answers = min(max(choices, _most(exchange, "best_of")) * prompts, _MOST_ANSWERS)
+
+
+def _most(exchange: Exchange, what: What) -> int:
+    return max((number_of(found.hit) or 1 for found in exchange.found(what)), default=1)
 
 
 def _asks_for_stream(exchange: Exchange) -> bool | None:

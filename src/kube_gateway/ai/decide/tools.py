@@ -10,12 +10,16 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from kube_gateway.ai.decide.exchange import Exchange, Found, Refused
 from kube_gateway.ai.policy.globs import matches_any
 from kube_gateway.ai.policy.rules import ToolsRule
 from kube_gateway.ai.policy.selection import Selection
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_SNAKE = re.compile("_([a-z])")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class _Places:
@@ -47,7 +51,8 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
         return
     removed: dict[str, ToolsRule] = {}
     gone: list[Found] = []
-    for tool, name in _named(exchange):
+    offered = _offered(exchange)
+    for tool, name in _named(exchange, offered):
         rule = _denied_by(exchange, selection.tools, name)
         if rule is None or rule.request == "pass":
             continue
@@ -61,19 +66,55 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
     exchange.edits["tools"] = None
     for name, count in Counter(rule.name for rule in removed.values()).items():
         exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {name})")
-    numbers = {tool.number for tool in gone}
-    left = [tool for tool in exchange.found("tool") if tool.number not in numbers]
+    left = _without(offered, gone)
     _remove(exchange, gone, left)
     _remove_choice(exchange, removed, left)
 
 
-def _named(exchange: Exchange) -> Iterator[tuple[Found, str]]:
-    """Yield the tools, each with its name: of the places where one can be, the first in which something is."""
-    order = exchange.endpoint.request.tool_names
-    names = _Places(exchange.found("tool_name"))
-    for tool in exchange.found("tool"):
-        if inside := names.inside(tool):
-            yield tool, min(inside, key=lambda name: order.index(name.wanted.path)).hit.text
+def _offered(exchange: Exchange) -> list[Found]:
+    """Return the tools, in the order of the document: definitions, and elements that have others as their members."""
+    tools = [tool for tool in exchange.found("tool") if tool.wanted.path.endswith("]") or tool.hit.kind != "array"]
+    kinds = [kind for kind in exchange.found("tool_kind") if kind.hit.kind == "object" and _members(exchange, kind)]
+    return sorted((*tools, *kinds), key=lambda tool: (tool.hit.start, -tool.hit.end))
+
+
+def _named(exchange: Exchange, offered: list[Found]) -> Iterator[tuple[Found, str]]:
+    """Yield the tools, each with its names: a server may take any of several, and by the type what has no other."""
+    names, types = _Places(exchange.found("tool_name")), _Places(exchange.found("tool_type"))
+    for tool in offered:
+        if tool.wanted.what == "tool_kind":
+            inside = _members(exchange, tool)
+        else:
+            places = names.inside(tool) or types.inside(tool)
+            inside = list(dict.fromkeys(place.hit.text for place in places))
+        yield from ((tool, name) for name in inside)
+
+
+def _members(exchange: Exchange, kind: Found) -> list[str]:
+    """Return the names of members that are a tool each, in camelCase."""
+    definitions = {_camel(path.removesuffix("[]").rpartition(".")[2]) for path in exchange.endpoint.request.tools}
+    # Halves of characters are JSON, and yet this reader takes none.
+    whole = _HALF.sub(rb"\\u0041", exchange.raw(kind))
+    members = msgspec.json.decode(whole, type=dict[str, msgspec.Raw])
+    names = dict.fromkeys(_camel(name) for name, value in members.items() if bytes(value) != b"null")
+    return [name for name in names if name not in definitions]
+
+
+def _camel(name: str) -> str:
+    return _SNAKE.sub(lambda found: found[1].upper(), name)
+
+
+def _without(offered: list[Found], gone: list[Found]) -> list[Found]:
+    """Return the tools that neither go nor are in an element that goes; all are in the order of the document."""
+    end = -1
+    numbers = {tool.number for tool in gone}
+    left: list[Found] = []
+    for tool in offered:
+        if tool.number in numbers:
+            end = max(end, tool.hit.end)
+        elif tool.hit.start >= end:
+            left.append(tool)
+    return left
 
 
 def _denied_by(exchange: Exchange, rules: tuple[ToolsRule, ...], name: str) -> ToolsRule | None:

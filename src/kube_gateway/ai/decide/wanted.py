@@ -30,6 +30,10 @@ What = Literal[
     "usage",
     "usage_parent",
     "choices",
+    "best_of",
+    "prompts",
+    "numbers",
+    "definition",
     "limit",
     "limit_parent",
     "below",
@@ -38,6 +42,8 @@ What = Literal[
     "message",
     "tool",
     "tool_name",
+    "tool_type",
+    "tool_kind",
     "tools",
     "tool_choice",
     "token_id",
@@ -61,10 +67,16 @@ class Places:
         self.wanted = tuple(_wanted(shape, rules))
         # Servers in Go take names of members in any case: a rule must not be avoided by an upper-case letter.
         self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]), ignore_case=True)
+        limits = [_entry(one) for one in self.wanted if one.what in {"limit", "limit_parent"}]
+        self._limits = _native.Finder(msgspec.json.encode(limits)) if limits else None
 
     def scan(self, body: bytes) -> _native.Document:
         """Return the document. Raises `ValueError` for what is no JSON."""
         return self._finder.scan(body)
+
+    def exact_limits(self, body: bytes) -> frozenset[int]:
+        """Return where limits, and objects around them, begin whose names are spelt exactly, of a body that was scanned."""
+        return frozenset(hit.start for hit in self._limits.scan(body).hits) if self._limits is not None else frozenset()
 
 
 def _entry(wanted: Wanted) -> dict[str, object]:
@@ -80,16 +92,17 @@ def _entry(wanted: Wanted) -> dict[str, object]:
 
 
 def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
-    if shape.model is not None:
-        yield Wanted(what="model", path=shape.model)
+    yield from (Wanted(what="model", path=path) for path in model_paths(shape))
     if shape.stream is not None:
         yield Wanted(what="stream", path=shape.stream, scalar=True)
     if shape.usage_option is not None:
         parent, key = shape.usage_option
         yield Wanted(what="usage_parent", path=parent, any=True)
         yield Wanted(what="usage", path=f"{parent}.{key}", scalar=True)
-    if shape.choices is not None:
-        yield Wanted(what="choices", path=shape.choices, scalar=True)
+    yield from (Wanted(what="choices", path=path, scalar=True) for path in shape.choices)
+    yield from (Wanted(what="best_of", path=path, scalar=True) for path in shape.best_of)
+    if shape.prompts is not None:
+        yield Wanted(what="prompts", path=shape.prompts, any=True)
     # Definitions of tools are many small texts, and most rules are not about them.
     definitions = any("tool_definition" in lanes_of(rule) for rule in _texts(rules))
     for lane in shape.lanes:
@@ -99,17 +112,44 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         yield from (Wanted(what="token_id", path=path, scalar=True) for path in shape.token_ids)
     if any(isinstance(rule, LimitRule | BudgetRule | RateRule) for rule in rules):
         yield from _limits(shape)
+    if any(isinstance(rule, BudgetRule | RateRule) for rule in rules):
+        yield from (Wanted(what="numbers", path=path, any=True) for path in _outermost(shape.token_ids))
+        yield from (Wanted(what="definition", path=path, any=True) for path in _definitions(shape))
     if any(isinstance(rule, SizeRule) and rule.max_messages is not None for rule in rules):
         yield from (Wanted(what="message", path=path, any=True) for path in shape.messages)
     if any(isinstance(rule, ToolsRule) for rule in rules):
-        yield from (Wanted(what="tools", path=path.removesuffix("[]"), any=True) for path in shape.tools)
-        yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
-        yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
-        yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
+        yield from _tools(shape)
+
+
+def model_paths(shape: RequestShape) -> tuple[str, ...]:
+    """Return where models are named, the one that the call is about first."""
+    return (shape.model, *shape.model_names, *shape.other_models) if shape.model is not None else ()
+
+
+def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path.partition("[]")[0] for path in paths))
+
+
+def _definitions(shape: RequestShape) -> Iterator[str]:
+    """Yield where the definitions of tools and schemas are, each as a whole."""
+    tools = _outermost(shape.tools)
+    yield from tools
+    lanes = (lane.path for lane in shape.lanes if lane.name == "tool_definition")
+    yield from (path for path in lanes if path.partition("[]")[0] not in tools)
 
 
 def _texts(rules: Sequence[Rule]) -> Iterator[TextRule]:
     return (rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule))
+
+
+def _tools(shape: RequestShape) -> Iterator[Wanted]:
+    around = dict.fromkeys(path.removesuffix("[]") for path in (*shape.tools, *shape.tool_kinds))
+    yield from (Wanted(what="tools", path=path, any=True) for path in around)
+    yield from (Wanted(what="tool", path=path, any=True) for path in shape.tools)
+    yield from (Wanted(what="tool_kind", path=path, any=True) for path in shape.tool_kinds)
+    yield from (Wanted(what="tool_name", path=path) for path in shape.tool_names)
+    yield from (Wanted(what="tool_type", path=path) for path in shape.tool_types)
+    yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
 
 
 def _limits(shape: RequestShape) -> Iterator[Wanted]:

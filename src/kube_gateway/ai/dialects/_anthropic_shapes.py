@@ -8,6 +8,9 @@ Plain strings among the blocks are not Anthropic's, but servers that are built a
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from kube_gateway.ai.dialects._nested import batch
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _ROLE = "messages[].role"
@@ -62,11 +65,17 @@ REQUEST = RequestShape(
     stream="stream",
     limits=("max_tokens",),
     below_limit=("thinking.budget_tokens",),
-    tools=("tools[]",),
-    tool_names=("tools[].name",),
+    tools=("tools[]", "mcp_servers[]"),
+    tool_names=("tools[].name", "tools[].mcp_server_name", "mcp_servers[].name"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice",),
     messages=("messages[]",),
 )
+
+COUNT_REQUEST = replace(REQUEST, limits=(), below_limit=())
+"""What only counts makes no answer that a limit could be for, and is refused by some servers with one."""
+
+BATCH_REQUEST = replace(batch(("requests[].params",), REQUEST), model="requests[].params.model")
 
 
 def _usage(*places: str) -> dict[str, tuple[str, ...]]:

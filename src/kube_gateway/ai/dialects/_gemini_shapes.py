@@ -13,6 +13,7 @@ from itertools import product
 
 from msgspec.structs import replace
 
+from kube_gateway.ai.dialects._nested import batch, below
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _UPPER = re.compile("[A-Z]")
@@ -71,34 +72,32 @@ def _texts() -> Iterator[Lane]:
     yield from _lanes("tool_definition", "generationConfig.responseJsonSchema", deep=True)
 
 
-def _below(top: str, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
-    """Return the same lanes in a document that stands at the path `top`."""
-    return tuple(
-        replace(
-            lane,
-            path=f"{top}.{lane.path}",
-            when=tuple(replace(when, path=f"{top}.{when.path}") for when in lane.when),
-        )
-        for lane in lanes
-    )
-
-
 _TEXTS = tuple(_texts())
 _WRAPPED = spellings("generateContentRequest")
+_FUNCTIONS = tuple(each for path in alone("tools[].functionDeclarations[]") for each in spellings(path))
 
 GENERATE_REQUEST = RequestShape(
     lanes=_TEXTS,
     model_in_target=True,
     limits=spellings("generationConfig.maxOutputTokens"),
-    tools=spellings("tools[].functionDeclarations[]"),
-    tool_names=spellings("tools[].functionDeclarations[].name"),
+    tools=_FUNCTIONS,
+    tool_names=tuple(f"{function}.name" for function in _FUNCTIONS),
+    tool_kinds=alone("tools[]"),
     tool_choice=spellings("toolConfig"),
-    choices="generationConfig.candidateCount",
+    choices=spellings("generationConfig.candidateCount"),
     messages=("contents[]",),
 )
 
+BATCH_REQUEST = replace(
+    batch(spellings("batch.inputConfig.requests.requests[].request"), GENERATE_REQUEST), model_in_target=True
+)
+
+CACHE_REQUEST = replace(
+    GENERATE_REQUEST, model="model", model_prefix="models/", model_in_target=False, limits=(), choices=()
+)
+
 COUNT_REQUEST = RequestShape(
-    lanes=(*_TEXTS, *(lane for top in _WRAPPED for lane in _below(top, _TEXTS))),
+    lanes=(*_TEXTS, *(lane for top in _WRAPPED for lane in below(top, _TEXTS))),
     model_in_target=True,
     messages=("contents[]", *(f"{top}.contents[]" for top in _WRAPPED)),
 )

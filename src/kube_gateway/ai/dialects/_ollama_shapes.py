@@ -37,6 +37,7 @@ _CHAT_REQUEST = RequestShape(
     limits=_LIMITS,
     tools=("tools[]",),
     tool_names=("tools[].function.name",),
+    tool_types=("tools[].type",),
     messages=("messages[]",),
 )
 
@@ -53,6 +54,14 @@ _GENERATE_REQUEST = RequestShape(
     streams_by_default=True,
     limits=_LIMITS,
 )
+
+_CREATE_LANES = (
+    Lane(name="system", path="system"),
+    Lane(name="system", path="template"),
+    *(Lane(name=name, path="messages[].content", when=(role,)) for name, role in _ROLES),
+)
+# Other servers at the same path take `input`.
+_EMBEDDED = tuple(Lane(name="user", path=path) for path in ("input", "input[]", "prompt"))
 
 _CALLS = "message.tool_calls[].function"
 
@@ -87,7 +96,8 @@ _GENERATE_ANSWER = ResponseShape(
 
 _BLOB = "/api/blobs/[^/]+"
 _NOTHING = ResponseShape(error=_FAILED)
-_NAMED = RequestShape(model="model")
+# The old name of the member counts where the new one is empty.
+_NAMED = RequestShape(model="model", model_names=("name",))
 
 
 def _call(name: str, request: RequestShape, answer: ResponseShape) -> Endpoint:
@@ -128,24 +138,24 @@ def _look(name: str, *, method: str = "GET", request: RequestShape | None = None
     )
 
 
-def _manage(name: str, *, method: str = "POST", path: str | None = None, model: str | None = "model") -> Endpoint:
+def _manage(name: str, *, method: str = "POST", path: str | None = None, request: RequestShape = _NAMED) -> Endpoint:
     """Return what changes the server, with one answer."""
     return Endpoint(
         name=name,
         operation="manage",
         method=method,
         pattern=path or f"/api/{name}",
-        request=RequestShape(model=model),
+        request=request,
         response=_NOTHING,
         streams="never",
     )
 
 
-def _transfer(name: str) -> Endpoint:
+def _transfer(name: str, *, others: tuple[str, ...] = (), lanes: tuple[Lane, ...] = ()) -> Endpoint:
     """Return what changes the server and tells how far it is, a line at a time."""
     return replace(
         _manage(name),
-        request=RequestShape(model="model", stream="stream", streams_by_default=True),
+        request=replace(_NAMED, other_models=others, lanes=lanes, stream="stream", streams_by_default=True),
         stream=_NOTHING,
         streams="by_body",
         stream_type="application/x-ndjson",
@@ -153,24 +163,25 @@ def _transfer(name: str) -> Endpoint:
     )
 
 
-ENDPOINTS = (
+_ENDPOINTS = (
     _call("chat", _CHAT_REQUEST, _CHAT_ANSWER),
     _call("generate", _GENERATE_REQUEST, _GENERATE_ANSWER),
     _embedding(
         "embed",
-        lanes=(Lane(name="user", path="input"), Lane(name="user", path="input[]")),
+        lanes=_EMBEDDED,
         answer=ResponseShape(model=("model",), usage={"input": ("prompt_eval_count",)}, error=_FAILED),
     ),
-    _embedding("embeddings", lanes=(Lane(name="user", path="prompt"),), answer=_NOTHING),
+    _embedding("embeddings", lanes=_EMBEDDED, answer=_NOTHING),
     _look("tags"),
     _look("ps"),
     _look("version"),
     _look("show", method="POST", request=_NAMED),
     _transfer("pull"),
     _transfer("push"),
-    _transfer("create"),
-    _manage("copy", model="source"),
+    _transfer("create", others=("from",), lanes=_CREATE_LANES),
+    _manage("copy", request=RequestShape(model="source", other_models=("destination",))),
     _manage("delete", method="DELETE"),
-    _manage("blobs", path=_BLOB, model=None),
-    _manage("blobs_exist", method="HEAD", path=_BLOB, model=None),
+    _manage("blobs", path=_BLOB, request=RequestShape()),
+    _manage("blobs_exist", method="HEAD", path=_BLOB, request=RequestShape()),
 )
+ENDPOINTS = tuple(replace(endpoint, naming="ollama") for endpoint in _ENDPOINTS)

@@ -8,6 +8,7 @@ for one, take a plain string for a part.
 from __future__ import annotations
 
 from kube_gateway.ai.dialects import _openai
+from kube_gateway.ai.dialects._nested import below
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
 _ROLE = "messages[].role"
@@ -28,6 +29,11 @@ def _messages() -> tuple[Lane, ...]:
     )
 
 
+def _authors() -> tuple[Lane, ...]:
+    """Return the lanes of who is said to have written a message; of a tool's result it is the tool."""
+    return tuple(Lane(name=name, path="messages[].name", when=(role,)) for name, role in _ROLES if name != "tool")
+
+
 _HISTORY = (
     Lane(name="assistant", path="messages[].refusal"),
     Lane(name="assistant", path="messages[].content[].refusal"),
@@ -36,6 +42,8 @@ _HISTORY = (
     Lane(name="assistant", path="prediction.content[].text"),
     Lane(name="reasoning", path="messages[].reasoning_content"),
     Lane(name="reasoning", path="messages[].reasoning"),
+    Lane(name="reasoning", path="messages[].content[].thinking"),
+    Lane(name="reasoning", path="messages[].content[].thinking[]"),
     Lane(name="reasoning", path="messages[].content[].thinking[].text"),
     Lane(name="tool_arguments", path="messages[].tool_calls[].function.arguments", escaped=True),
     Lane(name="tool_arguments", path="messages[].tool_calls[].custom.input"),
@@ -53,17 +61,19 @@ _DEFINITIONS = (
 )
 
 REQUEST = RequestShape(
-    lanes=(*_messages(), *_HISTORY, *_DEFINITIONS),
+    lanes=(*_messages(), *_authors(), *_HISTORY, *_DEFINITIONS),
     model="model",
     stream="stream",
     # The old name is the one to add: all servers know it, and Ollama knows no other.
     limits=("max_tokens", "max_completion_tokens"),
     tools=("tools[]", "functions[]"),
     tool_names=("tools[].function.name", "tools[].custom.name", "functions[].name"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice", "parallel_tool_calls", "function_call"),
     messages=("messages[]",),
     usage_option=("stream_options", "include_usage"),
-    choices="n",
+    choices=("n",),
+    best_of=("best_of",),
 )
 
 _ONCE = (
@@ -121,4 +131,5 @@ def _answer(message: str, *, streamed: bool) -> ResponseShape:
 
 
 RESPONSE = _answer("message", streamed=False)
+LIST = ResponseShape(lanes=below("data[]", RESPONSE.lanes), error=_openai.FAILED)
 STREAM = _answer("delta", streamed=True)

@@ -8,6 +8,8 @@ There are some sixty types of events and new ones each month. A `delta` of a typ
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kube_gateway.ai.dialects import _openai
 from kube_gateway.ai.shape import End, Lane, LaneName, RequestShape, ResponseShape, ToolCall, When
 
@@ -72,10 +74,14 @@ REQUEST = RequestShape(
     stream="stream",
     limits=("max_output_tokens",),
     tools=("tools[]",),
-    tool_names=("tools[].name", "tools[].server_label", "tools[].type"),
+    tool_names=("tools[].name", "tools[].server_label"),
+    tool_types=("tools[].type",),
     tool_choice=("tool_choice", "parallel_tool_calls"),
     messages=("input[]",),
 )
+
+OTHER_REQUEST = replace(REQUEST, limits=())
+"""What counts or compacts takes no limit, and is refused by some servers with one."""
 
 
 def _item_lanes(item: str, *, when: tuple[When, ...] = (), copy: bool = False) -> tuple[Lane, ...]:

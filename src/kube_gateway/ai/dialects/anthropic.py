@@ -16,8 +16,8 @@ import msgspec
 
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reason, Reply, Totals
 from kube_gateway.ai.dialects import _wire
-from kube_gateway.ai.dialects._anthropic_shapes import FAILED, REQUEST, RESPONSE, STREAM
-from kube_gateway.ai.shape import ResponseShape
+from kube_gateway.ai.dialects._anthropic_shapes import BATCH_REQUEST, COUNT_REQUEST, FAILED, REQUEST, RESPONSE, STREAM
+from kube_gateway.ai.shape import RequestShape, ResponseShape
 
 _TYPES = {
     400: "invalid_request_error",
@@ -42,6 +42,18 @@ MESSAGES = Endpoint(
 )
 
 
+def _batch(name: str, *, pattern: str, method: str = "POST", request: RequestShape | None = None) -> Endpoint:
+    return Endpoint(
+        name=name,
+        operation="batch",
+        method=method,
+        pattern=pattern,
+        request=request or RequestShape(),
+        response=ResponseShape(error=FAILED),
+        streams="never",
+    )
+
+
 class Anthropic:
     """Messages."""
 
@@ -54,10 +66,13 @@ class Anthropic:
             name="count_tokens",
             operation="count_tokens",
             pattern="/v1/messages/count_tokens",
+            request=COUNT_REQUEST,
             response=ResponseShape(error=FAILED),
             stream=None,
             streams="never",
         ),
+        _batch("batches", pattern="/v1/messages/batches", request=BATCH_REQUEST),
+        _batch("batch_results", method="GET", pattern="/v1/messages/batches/[^/]+/results"),
         msgspec.structs.replace(
             MESSAGES,
             name="messages_vertex",

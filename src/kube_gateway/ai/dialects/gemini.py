@@ -97,6 +97,16 @@ class Gemini:
             response=shapes.EMBED_RESPONSE,
             models=_PUBLISHED,
         ),
+        _method("batchGenerateContent", operation="batch", request=shapes.BATCH_REQUEST, response=_COUNTED),
+        Endpoint(
+            name="cachedContents",
+            operation="manage",
+            method="POST",
+            pattern="/cachedContents",
+            request=shapes.CACHE_REQUEST,
+            response=_COUNTED,
+            streams="never",
+        ),
         _look("gemini_models", pattern=_LIST, request=RequestShape()),
         _look("gemini_model", pattern=_LIST + "/(?P<model>[^/]+)", request=RequestShape(model_in_target=True)),
     )

@@ -4,6 +4,8 @@ Source: OpenAI API reference, "Create chat completion" and "The chat completion 
 reference, "Chat completions". Vendors send thoughts as `reasoning_content` (DeepSeek, vLLM), as `reasoning` (OpenRouter,
 Ollama) or as parts of the content (Mistral).
 
+Chats that were stored are fetched with GET, below a version or below `/openai`, as other sites may have such paths.
+
 An end by a filter says so twice: `finish_reason` is `content_filter`, and the message is the choice's refusal.
 """
 
@@ -13,7 +15,8 @@ from collections.abc import Iterator, Mapping
 
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reply
 from kube_gateway.ai.dialects import _openai, _wire
-from kube_gateway.ai.dialects._openai_chat_shapes import REQUEST, RESPONSE, STREAM
+from kube_gateway.ai.dialects._openai_chat_shapes import LIST, REQUEST, RESPONSE, STREAM
+from kube_gateway.ai.shape import RequestShape, ResponseShape
 
 CHAT = Endpoint(
     name="chat_completions",
@@ -25,15 +28,41 @@ CHAT = Endpoint(
     stream=STREAM,
 )
 
+_STORED = "/(?:v[0-9]+|openai)/chat/completions"
+
+
+def _stored(name: str, *, pattern: str, response: ResponseShape) -> Endpoint:
+    """Return what fetches chats that were made before and kept."""
+    return Endpoint(
+        name=name,
+        operation="stored",
+        method="GET",
+        pattern=pattern,
+        request=RequestShape(),
+        response=response,
+        streams="never",
+    )
+
 
 class OpenAIChat(_openai.OpenAI):
     """Chat completions."""
 
     name = "openai_chat"
-    endpoints = _openai.with_deployment(CHAT)
+    endpoints = (
+        *_openai.with_deployment(CHAT),
+        _stored("chat_completions_list", pattern=_STORED, response=LIST),
+        _stored("chat_completions_get", pattern=_STORED + "/[^/]+", response=RESPONSE),
+        _stored(
+            "chat_completions_messages",
+            pattern=_STORED + "/[^/]+/messages",
+            response=ResponseShape(error=_openai.FAILED),
+        ),
+    )
 
     def answer(self, asked: Asked, *, text: str) -> Reply:
-        """Return a completion whose choices all say `text`."""
+        """Return a completion whose choices all say `text`; the message of an error where none was asked for."""
+        if asked.endpoint.operation != "chat":
+            return self.error(asked, status=403, reason="blocked", message=text)
         head = _head(asked, identity=_wire.identifier("chatcmpl-"), created=_wire.now())
         if asked.streaming:
             return _wire.streamed(_say(asked, head=head, text=text))

@@ -22,7 +22,9 @@ REQUEST = RequestShape(
     stream="stream",
     limits=("max_tokens",),
     usage_option=("stream_options", "include_usage"),
-    choices="n",
+    choices=("n",),
+    best_of=("best_of",),
+    prompts="prompt",
     token_ids=("prompt[]", "prompt[][]"),
 )
 

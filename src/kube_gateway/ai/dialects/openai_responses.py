@@ -18,7 +18,7 @@ import msgspec
 
 from kube_gateway.ai.dialect import Asked, Ending, Endpoint, Outcome, Reply
 from kube_gateway.ai.dialects import _openai, _wire
-from kube_gateway.ai.dialects._openai_responses_shapes import REQUEST, RESPONSE, STREAM
+from kube_gateway.ai.dialects._openai_responses_shapes import OTHER_REQUEST, REQUEST, RESPONSE, STREAM
 from kube_gateway.ai.shape import RequestShape, ResponseShape
 
 _RESPONSES = "/responses"
@@ -58,9 +58,9 @@ class OpenAIResponses(_openai.OpenAI):
             CREATE, name="responses_get", method="GET", pattern=_ONE, request=RequestShape(), streams="by_query"
         ),
         _other("responses_cancel", pattern=_ONE + "/cancel"),
-        _other("responses_compact", pattern=_RESPONSES + "/compact", request=REQUEST),
+        _other("responses_compact", pattern=_RESPONSES + "/compact", request=OTHER_REQUEST),
         msgspec.structs.replace(
-            _other("responses_input_tokens", pattern=_RESPONSES + "/input_tokens", request=REQUEST),
+            _other("responses_input_tokens", pattern=_RESPONSES + "/input_tokens", request=OTHER_REQUEST),
             operation="count_tokens",
             response=ResponseShape(error=_openai.FAILED),
         ),

@@ -10,15 +10,18 @@ import threading
 from collections.abc import Sequence
 
 from kube_gateway import _native
-from kube_gateway.ai.dialect import Dialect, Endpoint
+from kube_gateway.ai.dialect import Dialect, Endpoint, Naming
 from kube_gateway.ai.hooks import Hook, load_hook
-from kube_gateway.ai.policy.globs import matches, matches_any
+from kube_gateway.ai.policy.globs import matches
+from kube_gateway.ai.policy.naming import is_about
 from kube_gateway.ai.policy.patterns import checked, compiled, patterns_of
 from kube_gateway.ai.policy.renaming import Renaming, renaming
 from kube_gateway.ai.policy.rules import (
+    BudgetRule,
     EndpointsRule,
     HookRule,
     ModelRule,
+    RateRule,
     Rule,
     TextRule,
     ToolsRule,
@@ -48,7 +51,7 @@ class Snapshot:
         self.acts = bool(policy.rules) or bool(model)
         self.rules = {rule.name: rule for rule in policy.rules}
         self.hooks: dict[str, Hook] = {}
-        self._renamings: dict[str, Renaming] = {}
+        self._renamings: dict[tuple[str, Naming], Renaming] = {}
         self._patterns: dict[tuple[str, ...], _native.Patterns] = {}
         self._selections: dict[tuple[int, tuple[str, ...]], Selection] = {}
         self._lock = threading.Lock()
@@ -65,11 +68,21 @@ class Snapshot:
 
     def renamings(self, index: int) -> tuple[Renaming, ...]:
         """Return the model rules for an endpoint."""
-        return tuple(self._renamings[rule.name] for rule in self._by_endpoint[index] if isinstance(rule, ModelRule))
+        naming = self.served[index][1].naming
+        return tuple(
+            self._renamings[rule.name, naming] for rule in self._by_endpoint[index] if isinstance(rule, ModelRule)
+        )
 
     def renaming(self, rule: ModelRule) -> Renaming:
         """Return one model rule, compiled."""
-        return self._renamings[rule.name]
+        return self._renamings[rule.name, "exact"]
+
+    def tells_models(self, index: int) -> bool:
+        """Whether a rule in force for an endpoint is about some models only, or counts each on its own."""
+        rules = (rule for rule in self._by_endpoint[index] if rule.mode == "enforce")
+        return any(
+            rule.when.models or (isinstance(rule, BudgetRule | RateRule) and rule.per == "model") for rule in rules
+        )
 
     def endpoint_rules(self, index: int) -> tuple[EndpointsRule, ...]:
         """Return the rules that name an endpoint; the first in force decides."""
@@ -81,8 +94,11 @@ class Snapshot:
 
     def select(self, index: int, *, model: str) -> Selection:
         """Return what applies to calls of an endpoint that go to `model`."""
+        naming = self.served[index][1].naming
         rules = tuple(
-            rule for rule in self._by_endpoint[index] if not rule.when.models or matches_any(rule.when.models, model)
+            rule
+            for rule in self._by_endpoint[index]
+            if not rule.when.models or is_about(rule.when.models, model, naming)
         )
         key = (index, tuple(rule.name for rule in rules))
         with self._lock:
@@ -99,7 +115,8 @@ class Snapshot:
     def _compile(self, rule: Rule, *, at: str) -> None:
         match rule:
             case ModelRule():
-                self._renamings[rule.name] = renaming(rule, at=at)
+                for naming in ("exact", *{endpoint.naming for _, endpoint in self.served}):
+                    self._renamings[rule.name, naming] = renaming(rule, at=at, naming=naming)
             case ToolsRule():
                 check_tools(rule, at=at)
             case HookRule():

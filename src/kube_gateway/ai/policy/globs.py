@@ -9,14 +9,14 @@ from functools import lru_cache
 
 
 @lru_cache(maxsize=4096)
-def _compiled(glob: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(glob))
+def _compiled(glob: str, flags: int) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(glob), flags)
 
 
-def matches(glob: str, name: str) -> bool:
+def matches(glob: str, name: str, *, ignore_case: bool = False) -> bool:
     """Return whether `glob` is about `name`."""
     # However long a name is: what fnmatch makes of a glob never goes back behind a star.
-    return _compiled(glob).match(name) is not None
+    return _compiled(glob, re.IGNORECASE if ignore_case else 0).match(name) is not None
 
 
 def matches_any(globs: Iterable[str], name: str) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from kube_gateway import _native
+from kube_gateway.ai.dialect import Naming
 from kube_gateway.ai.pattern import Pattern
 from kube_gateway.ai.policy.globs import matches
+from kube_gateway.ai.policy.naming import spellings
 from kube_gateway.ai.policy.patterns import compiled, reason_of
 from kube_gateway.ai.policy.rules import ModelRule
 from kube_gateway.policy_text import PolicyError
@@ -23,13 +25,18 @@ class Renaming(msgspec.Struct, frozen=True, kw_only=True):
     """A model rule, compiled. `whole` replaces what it matches by one character, `renamed` by the new name."""
 
     rule: ModelRule
+    naming: Naming = "exact"
     whole: _native.Patterns | None = None
     renamed: _native.Patterns | None = None
 
+    def matched(self, name: str) -> str | None:
+        """Return the way to write a name that the rule is about; None if it is about none of them."""
+        return next((way for way in spellings(name, self.naming) if self.applies(way)), None)
+
     def applies(self, name: str) -> bool:
-        """Return whether the rule is about a model of this name."""
+        """Return whether the rule is about a model whose name is written so."""
         if self.rule.match is not None:
-            return matches(self.rule.match, name)
+            return matches(self.rule.match, name, ignore_case=self.naming != "exact")
         if self.whole is None:
             return False
         text, counts, _ = self.whole.mask(name)
@@ -55,24 +62,25 @@ def walk(renamings: Iterable[Renaming], name: str) -> Iterator[Renamed]:
     It ends with one in force that denies or allows it.
     """
     for renaming in renamings:
-        if not renaming.applies(name):
+        matched = renaming.matched(name)
+        if matched is None:
             continue
         rule = renaming.rule
         if rule.mode == "enforce" and rule.to is not None:
-            name = renaming.new_name(name)
+            name = renaming.new_name(matched)
         yield Renamed(rule=rule, name=name)
         if rule.mode == "enforce" and rule.to is None:
             return
 
 
-def renaming(rule: ModelRule, *, at: str) -> Renaming:
+def renaming(rule: ModelRule, *, at: str, naming: Naming = "exact") -> Renaming:
     """Compile a model rule. Raises `PolicyError` that names the field below `at`."""
     if rule.regex is None:
-        return Renaming(rule=rule)
+        return Renaming(rule=rule, naming=naming)
+    pattern = Pattern(id=rule.name, regex=rule.regex, replacement=_WHOLE, ignore_case=naming != "exact")
     try:
-        whole = compiled([Pattern(id=rule.name, regex=rule.regex, replacement=_WHOLE)])
-        new = rule.to or ""
-        renamed = compiled([Pattern(id=rule.name, regex=rule.regex, replacement=new, expand=True)])
+        whole = compiled([pattern])
+        renamed = compiled([msgspec.structs.replace(pattern, replacement=rule.to or "", expand=True)])
     except ValueError as error:
         raise PolicyError(f"{at}.regex: {reason_of(error)}") from None
-    return Renaming(rule=rule, whole=whole, renamed=renamed)
+    return Renaming(rule=rule, naming=naming, whole=whole, renamed=renamed)
