@@ -104,7 +104,9 @@ def _may_become_one_of(rename: ModelRule, rule: ModelRule) -> bool:
     """Whether what `rename` makes of a name may be one that `rule` is about."""
     if rename.to is None or rename.mode == "shadow":
         return False
-    return (rename.regex is not None and "$" in rename.to) or renaming(rule, at="").applies(rename.to)
+    if rename.regex is not None and "$" in rename.to:
+        return True
+    return renaming(rule, at="", naming="ollama").matched(rename.to) is not None
 
 
 def _covers(wide: str, narrow: str) -> bool:
