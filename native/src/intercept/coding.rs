@@ -166,6 +166,11 @@ impl Decoder {
     }
 }
 
+/// Whether it is a coding that can be undone.
+pub fn is_known(coding: &str) -> bool {
+    Stage::new(coding, 0).is_ok()
+}
+
 fn taken(stage: &mut Stage, result: io::Result<()>, most: usize) -> Result<Vec<u8>, CodingError> {
     let sink = stage.sink();
     let overflowed = sink.as_ref().is_some_and(|sink| sink.overflowed);

@@ -172,6 +172,15 @@ def test_a_whole_answer_that_is_denied_is_replaced(rig):
     assert client.body(1) == b'refused {"seen":5}'
 
 
+def test_a_body_whose_coding_cannot_be_undone_is_shown_to_the_policy(rig):
+    engine = Engine(lambda _: Decision(reply=Reply()))
+    client, _ = connected(rig, engine)
+    client.headers(1, request(content_type="text/plain", content_encoding="zstd, x"))
+    client.data(1, b"\x28\xb5\x2f\xfd", end=True)
+    assert client.body(1) == b'{"error":"no"}'
+    assert engine.requests[0].encoded
+
+
 PLANS = {
     "passed": lambda: None,
     "looked at": lambda: Response(plan=Plan(), edits=False),
