@@ -34,6 +34,25 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// Whether a client that asks again may fare better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    Yes,
+    No,
+}
+
+impl Reply {
+    /// An answer in plain text, where nobody can be asked for a better one. Libraries for LLM APIs try again what has a
+    /// status of 500 or more, unless they are told not to.
+    pub fn plain(status: u16, text: &str, again: Again) -> Self {
+        let mut headers = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+        if again == Again::No {
+            headers.push(("x-should-retry".to_owned(), "false".to_owned()));
+        }
+        Self { status, headers, body: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+}
+
 /// What becomes of a call.
 pub struct Decision {
     pub verdict: Verdict,
@@ -87,6 +106,8 @@ pub trait Call: Send + Sync {
     fn ended(&self, outcome: &[u8], facts: &Facts);
     /// What is sent in place of an answer that a filter has ended before any of it was sent.
     fn refuse(&self, outcome: &[u8]) -> Result<Reply, Failed>;
+    /// What is sent in place of an answer that has to be looked at and never can be.
+    fn unreadable(&self, why: &str) -> Result<Reply, Failed>;
     /// What ends a stream that a filter has ended.
     fn ending(&self, outcome: &[u8]) -> Result<Vec<u8>, Failed>;
 }

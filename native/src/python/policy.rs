@@ -111,6 +111,10 @@ impl Call for PythonCall {
         attempt(|py| read(&self.0.bind(py).call_method1("refuse", (PyBytes::new(py, outcome),))?))
     }
 
+    fn unreadable(&self, why: &str) -> Result<Reply, Failed> {
+        attempt(|py| read(&self.0.bind(py).call_method1("unreadable", (why,))?))
+    }
+
     fn ending(&self, outcome: &[u8]) -> Result<Vec<u8>, Failed> {
         attempt(|py| self.0.bind(py).call_method1("ending", (PyBytes::new(py, outcome),))?.extract())
     }

@@ -20,6 +20,7 @@ Reason = Literal[
     "budget_exhausted",
     "rate_limited",
     "policy_failed",
+    "unreadable_answer",
 ]
 
 Ending = Reason | Literal["length"]

@@ -354,6 +354,9 @@ def test_other_content_types_are_filtered_if_the_policy_says_so(rig, content_typ
 
 
 def test_an_answer_that_cannot_be_read_is_not_let_through(rig):
-    _, client, server = answered(rig, Plan(), ok(b"bad bytes", "Content-Encoding: gzip"))
-    assert client.rest().startswith(b"HTTP/1.1 502 ")
+    engine, client, server = answered(rig, Plan(), ok(b"bad bytes", "Content-Encoding: gzip"))
+    answer = client.rest()
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"x-should-retry" not in answer
     assert server.how_it_ends() == "reset"
+    assert engine.decisions[0].facts()["upstream_failed"]

@@ -13,6 +13,7 @@ use super::connection::{Context, close};
 use super::framing;
 use super::head::{BadHead, Edit, Request, parse_request};
 use super::input::{Broken, Wire, pump};
+use super::policy::Again;
 use crate::flow::counters::add;
 use crate::log;
 use answer::{After, Answer};
@@ -183,7 +184,7 @@ async fn refuse(context: &Context, wire: &mut Wire<'_>, why: BadHead) -> Result<
     add(&context.interception.counters.intercepted_malformed, 1);
     let subject = context.subject;
     log::debug(format!("connection {} to {}: refused a request: {why}", subject.connection, subject.destination));
-    wire.client_out.send(&reply::plain(400, &format!("kube-gateway: {why}\n"))).await
+    wire.client_out.send(&reply::plain(400, &format!("kube-gateway: {why}\n"), Again::No)).await
 }
 
 /// No more requests: what is left of one goes on, and so does what the server still says.
