@@ -23,7 +23,8 @@ pub(super) struct PythonPolicy {
 impl PythonPolicy {
     pub(super) fn new(engine: &Bound<'_, PyAny>) -> PyResult<Self> {
         let endpoints: Vec<(String, String)> = engine.getattr("endpoints")?.extract()?;
-        let endpoints = Endpoints::new(&endpoints)
+        let kinds = engine.getattr_opt("kinds")?.map(|kinds| kinds.extract()).transpose()?.unwrap_or_default();
+        let endpoints = Endpoints::new(&endpoints, kinds)
             .map_err(|error| PyValueError::new_err(format!("an endpoint does not compile: {error}")))?;
         let body_limit = engine.getattr("body_limit")?.extract()?;
         let by_head = engine.getattr_opt("by_head")?.map(|by_head| by_head.extract()).transpose()?.unwrap_or_default();

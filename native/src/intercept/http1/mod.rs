@@ -98,17 +98,17 @@ async fn next_request(wire: &mut Wire<'_>) -> Result<Begin, Broken> {
 async fn exchange(context: &Context, wire: &mut Wire<'_>, request: &Request, forwarded: usize) -> Result<Next, Broken> {
     let began = Instant::now();
     add(&context.interception.counters.intercepted_exchanges, 1);
-    let framing = match framing::of_request(request) {
-        Ok(framing) => framing,
+    let read = framing::of_request(request)
+        .and_then(|framing| Ok((framing, context.endpoint(&request.method, &request.target)?)));
+    let (framing, endpoint) = match read {
+        Ok(read) => read,
         Err(why) => {
             refuse(context, wire, why).await?;
             return Ok(Next::Close);
         }
     };
     let mut sending = Sending::new(framing);
-    if let Some(policy) = context.policy()
-        && let Some(endpoint) = policy.endpoints().find(&request.method, &request.target)
-    {
+    if let Some((policy, endpoint)) = endpoint {
         if forwarded > 0 {
             refuse(context, wire, BadHead("a method in an unusual spelling")).await?;
             return Ok(Next::Cut);
