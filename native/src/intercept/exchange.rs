@@ -105,8 +105,12 @@ impl Exchange {
     }
 
     pub fn first_byte(&mut self) {
-        let since = self.sent.unwrap_or(self.began);
-        self.facts.seconds_to_first_byte.get_or_insert_with(|| since.elapsed().as_secs_f64());
+        let since = self.since_sent();
+        self.facts.seconds_to_first_byte.get_or_insert(since);
+    }
+
+    fn since_sent(&self) -> f64 {
+        self.sent.unwrap_or(self.began).elapsed().as_secs_f64()
     }
 
     /// Whether the policy may change the answer, so that it must be able to read it.
@@ -186,6 +190,10 @@ impl Exchange {
             run(filter, content, finish)
         };
         self.ended = filter.ended();
+        if filter.has_event() {
+            let since = self.since_sent();
+            self.facts.seconds_to_first_chunk.get_or_insert(since);
+        }
         self.filter = Some(filter);
         self.overhead += began.elapsed();
         result

@@ -94,6 +94,8 @@ pub trait Filter: Send {
     fn finish(&mut self) -> Result<Vec<u8>, Failed>;
     /// Nothing more may come; whoever feeds it ends the answer.
     fn ended(&self) -> bool;
+    /// An event of a stream, or all of a document, has come. Comments that keep a connection alive are none.
+    fn has_event(&self) -> bool;
     /// What it has seen, in JSON.
     fn outcome(&self) -> Vec<u8>;
     /// Whether it must run on a thread that may block.
@@ -122,6 +124,8 @@ pub struct Facts {
     pub response_bytes: u64,
     /// From when the call had been sent to the server until the first byte of the answer.
     pub seconds_to_first_byte: Option<f64>,
+    /// The same until the first event of the answer, if a filter has seen one: servers may send the head long before.
+    pub seconds_to_first_chunk: Option<f64>,
     /// From the client's head to the end.
     pub seconds: f64,
     /// What the gateway itself took of that: deciding, and filtering.

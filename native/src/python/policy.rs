@@ -127,6 +127,7 @@ fn describe<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("request_bytes", facts.request_bytes)?;
     dict.set_item("response_bytes", facts.response_bytes)?;
     dict.set_item("seconds_to_first_byte", facts.seconds_to_first_byte)?;
+    dict.set_item("seconds_to_first_chunk", facts.seconds_to_first_chunk)?;
     dict.set_item("seconds", facts.seconds)?;
     dict.set_item("overhead_seconds", facts.overhead_seconds)?;
     dict.set_item("client_gone", facts.client_gone)?;

@@ -104,6 +104,26 @@ def test_an_estimate_says_so(collected):
     assert collected.span().attributes["kube_gateway.usage.estimated"] is True
 
 
+def test_what_gemini_is_asked_has_the_name_of_the_conventions(collected):
+    collected.telemetry.ended(call(provider="gcp.gemini", model="gemini-2.5-flash"))
+    assert collected.span().name == "generate_content gemini-2.5-flash"
+    assert collected.span().attributes["gen_ai.operation.name"] == "generate_content"
+    assert collected.metrics()["gen_ai.client.token.usage"][0].attributes["gen_ai.operation.name"] == "generate_content"
+
+
+@pytest.mark.parametrize("changes", [{"streaming": False}, {"status": 429}, {"first_chunk": None}])
+def test_only_a_stream_has_a_first_chunk(collected, changes):
+    collected.telemetry.ended(call(**changes))
+    assert "gen_ai.client.operation.time_to_first_chunk" not in collected.metrics()
+    assert "gen_ai.response.time_to_first_chunk" not in collected.span().attributes
+
+
+def test_embeddings_have_no_output(collected):
+    collected.telemetry.ended(call(operation="embeddings", streaming=False, usage=Usage(input=3)))
+    points = collected.metrics()["gen_ai.client.token.usage"]
+    assert [point.attributes["gen_ai.token.type"] for point in points] == ["input"]
+
+
 def test_lists_of_models_and_the_like_are_no_spans(collected):
     collected.telemetry.ended(call(operation="models", usage=None))
     assert collected.spans.get_finished_spans() == ()

@@ -153,6 +153,7 @@ def test_the_account_of_a_call():
             "texts": {"output": "hello"},
         },
         seconds_to_first_byte=0.1,
+        seconds_to_first_chunk=0.3,
         overhead_seconds=0.001,
         request_bytes=100,
     )
@@ -161,6 +162,7 @@ def test_the_account_of_a_call():
     assert (call.requested_model, call.model, call.response_model) == ("m", "other", "other")
     assert (call.target, call.destination, call.connection) == ("/v1/chat/completions", "10.0.0.9:80", 7)
     assert (call.usage.input, call.usage.output, call.usage.estimated) == (5, 6, False)
+    assert (call.first_byte, call.first_chunk) == (0.1, 0.3)
     assert call.edits == ("model", "usage")
     assert [(text.lane, text.text) for text in call.texts] == [("user", "my secret words"), ("output", "hello")]
     assert (call.streaming, call.events, call.finish, call.response_id) == (True, 3, ("stop",), "chatcmpl-1")

@@ -49,6 +49,7 @@ def call_of(
         request_bytes=facts.get("request_bytes", len(exchange.request.body)),
         response_bytes=facts.get("response_bytes", 0),
         first_byte=facts.get("seconds_to_first_byte"),
+        first_chunk=facts.get("seconds_to_first_chunk"),
         overhead=facts.get("overhead_seconds", 0.0),
         events=outcome.events,
         usage=usage,
