@@ -45,7 +45,7 @@ def collected():
 
 
 def test_a_call_is_a_span_with_the_names_of_the_conventions(collected):
-    collected.telemetry.ended(call(most_output=100, finish=("stop",), response_id="chatcmpl-1"))
+    collected.telemetry.ended(call(limit=100, most_output=200, finish=("stop",), response_id="chatcmpl-1"))
     span = collected.span()
     assert (span.name, span.kind, span.status.status_code) == ("chat gemma2:2b", SpanKind.CLIENT, StatusCode.UNSET)
     assert span.end_time - span.start_time == 500_000_000

@@ -153,7 +153,6 @@ def test_the_account_of_a_call():
             "texts": {"output": "hello"},
         },
         seconds_to_first_byte=0.1,
-        seconds_to_first_chunk=0.3,
         overhead_seconds=0.001,
         request_bytes=100,
     )
@@ -162,11 +161,25 @@ def test_the_account_of_a_call():
     assert (call.requested_model, call.model, call.response_model) == ("m", "other", "other")
     assert (call.target, call.destination, call.connection) == ("/v1/chat/completions", "10.0.0.9:80", 7)
     assert (call.usage.input, call.usage.output, call.usage.estimated) == (5, 6, False)
-    assert (call.first_byte, call.first_chunk) == (0.1, 0.3)
     assert call.edits == ("model", "usage")
     assert [(text.lane, text.text) for text in call.texts] == [("user", "my secret words"), ("output", "hello")]
     assert (call.streaming, call.events, call.finish, call.response_id) == (True, 3, ("stop",), "chatcmpl-1")
     assert (call.policy_revision, call.policy_hash) == (3, "0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("rules", "asked", "limit"),
+    [
+        ("", {"max_tokens": 50, "n": 2}, 50),
+        ("{kind: limit, name: l, maxTokens: 20, cut: true}", {"max_tokens": 50, "n": 2}, 20),
+        ("{kind: budget, name: b, tokens: 100, window: 1d, counts: output}", {"n": 4, "stream": True}, 25),
+        ("", {}, None),
+    ],
+)
+def test_the_account_has_the_limit_that_was_sent(rules, asked, limit):
+    scene = Scene(f"version: 1\nrules: [{rules}]")
+    end(scene.chat({**BODY, **asked}), {}, seconds_to_first_chunk=0.3)
+    assert (scene.call.limit, scene.call.first_chunk) == (limit, 0.3)
 
 
 def test_texts_are_kept_only_by_choice():

@@ -81,6 +81,7 @@ def _asked(exchange: Exchange, told: Told) -> Call:
         requested_model=exchange.requested_model,
         model=exchange.model,
         streaming=exchange.streaming,
+        limit=exchange.limit,
         most_output=exchange.most_output,
         edits=tuple(exchange.edits),
         matches=dict(exchange.matches),

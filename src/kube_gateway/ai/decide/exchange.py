@@ -93,6 +93,7 @@ class Exchange:
         self.wants_usage = False
         self.injected_usage = False
         self.choices = 1
+        self.limit: int | None = None
         self.most_output: int | None = None
         self.cut = False
         self.prompts: list[Prompt] = []

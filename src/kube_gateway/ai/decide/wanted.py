@@ -90,6 +90,7 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         yield Wanted(what="usage", path=f"{parent}.{key}", scalar=True)
     if shape.choices is not None:
         yield Wanted(what="choices", path=shape.choices, scalar=True)
+    yield from (Wanted(what="limit", path=path, scalar=True) for path in shape.limits)
     # Definitions of tools are many small texts, and most rules are not about them.
     definitions = any("tool_definition" in lanes_of(rule) for rule in _texts(rules))
     for lane in shape.lanes:
@@ -98,7 +99,7 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
     if any(_texts(rules)):
         yield from (Wanted(what="token_id", path=path, scalar=True) for path in shape.token_ids)
     if any(isinstance(rule, LimitRule | BudgetRule | RateRule) for rule in rules):
-        yield from _limits(shape)
+        yield from _around_limits(shape)
     if any(isinstance(rule, SizeRule) and rule.max_messages is not None for rule in rules):
         yield from (Wanted(what="message", path=path, any=True) for path in shape.messages)
     if any(isinstance(rule, ToolsRule) for rule in rules):
@@ -112,10 +113,9 @@ def _texts(rules: Sequence[Rule]) -> Iterator[TextRule]:
     return (rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule))
 
 
-def _limits(shape: RequestShape) -> Iterator[Wanted]:
+def _around_limits(shape: RequestShape) -> Iterator[Wanted]:
     parents = dict.fromkeys(parent for path in shape.limits for parent in parents_of(path))
     yield from (Wanted(what="limit_parent", path=path, any=True) for path in parents)
-    yield from (Wanted(what="limit", path=path, scalar=True) for path in shape.limits)
     for path in shape.below_limit:
         yield from (Wanted(what="below_parent", path=parent, any=True) for parent in parents_of(path)[-1:])
         yield Wanted(what="below", path=path, scalar=True)

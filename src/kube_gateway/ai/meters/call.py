@@ -45,9 +45,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     `first_chunk` to its first event.
 
     `blocked`: the gateway has answered itself, or ended the answer, and why; `rule` is the one that did. `cut`: a limit of
-    tokens ended it. `edits` are what was changed of the request (`model`, `limit`, `prompt`, ...). `matches` and
-    `shadow_matches` are hits by rule id, of rules in force and of rules that only count. `failed`: the upstream reported an
-    error, or broke off. `hook_failures` are by rule id.
+    tokens ended it, of `most_output` in all. `limit` is what the request that was sent says of one answer. `edits` are what
+    was changed of the request (`model`, `limit`, `prompt`, ...). `matches` and `shadow_matches` are hits by rule id, of
+    rules in force and of rules that only count. `failed`: the upstream reported an error, or broke off. `hook_failures` are
+    by rule id.
 
     `usage` is None for calls that have none (`models`, `manage`, blocked before the upstream saw them).
     `policy_revision` and `policy_hash` name the policy that applied.
@@ -76,6 +77,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     overhead: float = 0.0
     events: int = 0
     usage: Usage | None = None
+    limit: int | None = None
     most_output: int | None = None
     finish: tuple[str, ...] = ()
     blocked: Reason | None = None

@@ -133,7 +133,7 @@ def _of_span(call: Call) -> Attributes:
     found: dict[str, str | int | float | bool | tuple[str, ...] | None] = {
         "gen_ai.original.model": writable(call.requested_model),
         "gen_ai.request.stream": call.streaming,
-        "gen_ai.request.max_tokens": call.most_output,
+        "gen_ai.request.max_tokens": call.limit,
         "gen_ai.response.id": writable(call.response_id),
         "gen_ai.response.finish_reasons": tuple(map(writable, call.finish)),
         "gen_ai.response.time_to_first_chunk": first_chunk(call),
