@@ -124,6 +124,27 @@ def test_embeddings_have_no_output(collected):
     assert [point.attributes["gen_ai.token.type"] for point in points] == ["input"]
 
 
+def test_a_call_is_a_part_of_the_trace_that_it_says_it_is(collected):
+    collected.telemetry.ended(call(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    span = collected.span()
+    assert span.parent.is_remote
+    assert (f"{span.context.trace_id:x}", f"{span.parent.span_id:x}") == (
+        "af7651916cd43dd8448eb211c80319c",
+        "b7ad6b7169203331",
+    )
+
+
+def test_a_trace_that_is_not_recorded_stays_so_and_the_metrics_count(collected):
+    collected.telemetry.ended(call(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"))
+    assert collected.spans.get_finished_spans() == ()
+    assert "gen_ai.client.operation.duration" in collected.metrics()
+
+
+def test_a_call_without_a_trace_begins_one(collected):
+    collected.telemetry.ended(call())
+    assert collected.span().parent is None
+
+
 def test_lists_of_models_and_the_like_are_no_spans(collected):
     collected.telemetry.ended(call(operation="models", usage=None))
     assert collected.spans.get_finished_spans() == ()

@@ -182,6 +182,27 @@ def test_the_account_has_the_limit_that_was_sent(rules, asked, limit):
     assert (scene.call.limit, scene.call.first_chunk) == (limit, 0.3)
 
 
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([PARENT], PARENT),
+        ([PARENT, PARENT], ""),
+        ([PARENT + "-x"], ""),
+        ([PARENT.upper()], ""),
+        (["00-" + "0" * 32 + PARENT[35:]], ""),
+        (["ff" + PARENT[2:]], ""),
+        ([], ""),
+    ],
+)
+def test_the_account_has_the_trace_that_the_request_names(values, told):
+    scene = Scene()
+    end(scene.chat(BODY, headers=tuple(("Traceparent", value) for value in values)), {})
+    assert scene.call.traceparent == told
+
+
 def test_texts_are_kept_only_by_choice():
     scene = Scene()
     decision = scene.chat(BODY)

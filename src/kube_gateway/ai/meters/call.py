@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     `provider` is as in OpenTelemetry's GenAI conventions (`Dialect.provider`), `operation` is the policy's word
     (`Endpoint.operation`), for which they may have another. `dialect` and `endpoint` are their names, `destination` is the
-    upstream's `ip:port`.
+    upstream's `ip:port`. `traceparent` is what the request says of its trace (W3C Trace Context), if that is valid.
 
     `requested_model` is what the client asked for, `model` what was sent upstream, `response_model` what the answer says.
     `status` is what the client got, 0 if nothing. `overhead` is the gateway's own share of `duration`;
@@ -64,6 +64,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     destination: str
     connection: int = 0
+    traceparent: str = ""
     requested_model: str = ""
     model: str = ""
     response_model: str = ""

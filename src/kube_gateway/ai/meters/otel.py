@@ -76,11 +76,18 @@ class OpenTelemetry:
 
     def _trace(self, call: Call) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - an extra
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
+            TraceContextTextMapPropagator,
+        )
 
+        # A part of the application's trace where it has one, and it says whether that is recorded.
+        carrier = {"traceparent": call.traceparent} if call.traceparent else {}
+        parent = TraceContextTextMapPropagator().extract(carrier)
         start = int(call.started * _NANOSECONDS)
         model = writable(call.model or call.requested_model)
         span = self._tracer.start_span(
             f"{operation_name(call)} {model}".strip(),
+            context=parent,
             kind=SpanKind.CLIENT,
             start_time=start,
             attributes=_of_span(call),
