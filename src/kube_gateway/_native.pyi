@@ -230,7 +230,10 @@ class Endpoints:
     def __new__(cls, engine: object) -> Self:
         """Raises ValueError for an endpoint that does not compile, as `Core.set_policy` does."""
     def find(self, method: str, target: str) -> int | None:
-        """Return the index of the first endpoint that a request is for, in any way that servers may read its path."""
+        """Return the index of the first endpoint that a request is for, in any way that servers may read its path.
+
+        Raises ValueError for a path that is one call in one way and another in the next, which is refused.
+        """
 
 def quote(text: str) -> bytes:
     """`text` as a JSON string, with its quotes. Non-ASCII characters stay as they are."""

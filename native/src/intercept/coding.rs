@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
+use super::policy::Again;
+
 /// The window that RFC 9659 allows for content: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 const BROTLI_BUFFER: usize = 16 * 1024;
@@ -18,6 +20,13 @@ pub enum CodingError {
     TooLarge(usize),
     #[error("the content does not decode: {0}")]
     Broken(io::Error),
+}
+
+impl CodingError {
+    /// Whether the same content, sent again, may come out better.
+    pub fn again(&self) -> Again {
+        if matches!(self, Self::Broken(_)) { Again::Yes } else { Again::No }
+    }
 }
 
 /// Takes what a decoder puts out, as long as it is not too much.
@@ -164,6 +173,11 @@ impl Decoder {
             }
         }
     }
+}
+
+/// Whether it is a coding that can be undone.
+pub fn is_known(coding: &str) -> bool {
+    Stage::new(coding, 0).is_ok()
 }
 
 fn taken(stage: &mut Stage, result: io::Result<()>, most: usize) -> Result<Vec<u8>, CodingError> {

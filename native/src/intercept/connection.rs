@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use super::head::BadHead;
 use super::input::{Broken, Input, Output, Side, Wire};
 use super::pipe::Pipe;
 use super::policy::Policy;
@@ -18,6 +19,9 @@ use crate::tunnel::buffers::Buffer;
 /// A client whose connection we end may still be sending: an end that it has not read yet must not be lost to a reset.
 const FAREWELL: Duration = Duration::from_secs(30);
 
+/// A policy, and the index of one of its endpoints.
+pub type Called = (Arc<Box<dyn Policy>>, usize);
+
 /// What the parts of the engine know of the connection that they work for.
 pub struct Context {
     pub interception: Arc<Interception>,
@@ -25,9 +29,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// The policy that is in force now.
-    pub fn policy(&self) -> Option<Arc<Box<dyn Policy>>> {
-        self.interception.policy.load_full()
+    /// The policy that is in force now, and the endpoint of it that a request is for, if it is for any.
+    pub fn endpoint(&self, method: &str, target: &str) -> Result<Option<Called>, BadHead> {
+        let Some(policy) = self.interception.policy.load_full() else { return Ok(None) };
+        let endpoint = policy.endpoints().find(method, target)?;
+        Ok(endpoint.map(|endpoint| (policy, endpoint)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::budget::Held;
-use super::coding::{CodingError, Decoder};
+use super::coding::{self, CodingError, Decoder};
 use super::exchange::{Exchange, blocking, decide};
 use super::policy::{Failed, LlmRequest, Policy, Reply, Verdict};
 
@@ -52,14 +52,24 @@ impl Ask {
                 Ok(Some(content)) => {
                     self.request.body = content;
                     self.request.encoded = true;
+                    // Of several codings, some servers undo the first alone, which nobody has looked at.
+                    self.must_look &= self.codings.len() == 1;
                 }
                 Ok(None) => {}
                 Err(CodingError::TooLarge(_)) => {
                     self.request.encoded = true;
                     return self.policy.too_large(self.request).map(Decided::TooLarge);
                 }
-                // The policy sees that it cannot be read, and has an opinion on that.
-                Err(_) => self.request.encoded = true,
+                // Servers undo what this does not: one of several codings, or as much as comes before an error. So it is
+                // no JSON by what was sent, and may be by what is read. The policy has an opinion on that.
+                Err(_) => {
+                    if is_json_as_sent(&self.request.body) && self.codings.iter().any(|coding| coding::is_known(coding))
+                    {
+                        self.request.body = Bytes::from_static(UNREADABLE);
+                    }
+                    self.request.encoded = true;
+                    self.must_look = false;
+                }
             }
         }
         if self.must_look && !looks_like_json(&self.request.body) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Held;
 use super::coding::{CodingError, Decoder};
-use super::policy::{AnswerPlan, Call, Decision, Facts, Failed, Filter, LlmRequest, Policy, Reply, Verdict};
+use super::policy::{Again, AnswerPlan, Call, Decision, Facts, Failed, Filter, LlmRequest, Policy, Reply, Verdict};
 
 /// What one piece of an encoded answer may bring.
 const MOST_OF_A_PIECE: usize = 64 * 1024 * 1024;
@@ -105,8 +105,12 @@ impl Exchange {
     }
 
     pub fn first_byte(&mut self) {
-        let since = self.sent.unwrap_or(self.began);
-        self.facts.seconds_to_first_byte.get_or_insert_with(|| since.elapsed().as_secs_f64());
+        let since = self.since_sent();
+        self.facts.seconds_to_first_byte.get_or_insert(since);
+    }
+
+    fn since_sent(&self) -> f64 {
+        self.sent.unwrap_or(self.began).elapsed().as_secs_f64()
     }
 
     /// Whether the policy may change the answer, so that it must be able to read it.
@@ -155,10 +159,12 @@ impl Exchange {
         self.decoder.is_some()
     }
 
-    /// Room for more that is held of this call.
-    #[must_use]
-    pub fn hold(&mut self, bytes: usize) -> bool {
-        self.held.grow(bytes)
+    /// Takes room for `more` bytes of a document that is collected and has `length` by now. Why not, else.
+    pub fn hold(&mut self, length: usize, limit: usize, more: usize) -> Result<(), (&'static str, Again)> {
+        if length > limit {
+            return Err(("its answer is too large to be looked at", Again::No));
+        }
+        if self.held.grow(more) { Ok(()) } else { Err(("there are too many large answers at once", Again::Yes)) }
     }
 
     /// What can go on, with `content` behind what came before.
@@ -184,6 +190,10 @@ impl Exchange {
             run(filter, content, finish)
         };
         self.ended = filter.ended();
+        if filter.has_event() {
+            let since = self.since_sent();
+            self.facts.seconds_to_first_chunk.get_or_insert(since);
+        }
         self.filter = Some(filter);
         self.overhead += began.elapsed();
         result
@@ -223,6 +233,19 @@ impl Exchange {
     /// What is sent in place of the answer that the filter has ended.
     pub async fn refuse(&mut self) -> Result<Reply, Failed> {
         self.ask(|call, outcome| call.refuse(outcome)).await
+    }
+
+    /// What is sent in place of an answer that the policy has to see and cannot. What asking again may mend is said in
+    /// plain text, which clients do; the rest in the policy's words.
+    pub async fn unreadable(&mut self, why: &str, again: Again) -> Result<Reply, Failed> {
+        self.facts.upstream_failed = true;
+        let text = format!("the server failed: {why}");
+        let reply = match again {
+            Again::Yes => Reply::plain(502, &format!("kube-gateway: {text}\n"), again),
+            Again::No => self.ask(move |call, _| call.unreadable(&text)).await?,
+        };
+        self.facts.status = reply.status;
+        Ok(reply)
     }
 
     async fn ask<T: Send + 'static>(

@@ -34,6 +34,25 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// Whether a client that asks again may fare better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    Yes,
+    No,
+}
+
+impl Reply {
+    /// An answer in plain text, where nobody can be asked for a better one. Libraries for LLM APIs try again what has a
+    /// status of 500 or more, unless they are told not to.
+    pub fn plain(status: u16, text: &str, again: Again) -> Self {
+        let mut headers = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+        if again == Again::No {
+            headers.push(("x-should-retry".to_owned(), "false".to_owned()));
+        }
+        Self { status, headers, body: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+}
+
 /// What becomes of a call.
 pub struct Decision {
     pub verdict: Verdict,
@@ -75,6 +94,8 @@ pub trait Filter: Send {
     fn finish(&mut self) -> Result<Vec<u8>, Failed>;
     /// Nothing more may come; whoever feeds it ends the answer.
     fn ended(&self) -> bool;
+    /// An event of a stream, or all of a document, has come. Comments that keep a connection alive are none.
+    fn has_event(&self) -> bool;
     /// What it has seen, in JSON.
     fn outcome(&self) -> Vec<u8>;
     /// Whether it must run on a thread that may block.
@@ -87,6 +108,8 @@ pub trait Call: Send + Sync {
     fn ended(&self, outcome: &[u8], facts: &Facts);
     /// What is sent in place of an answer that a filter has ended before any of it was sent.
     fn refuse(&self, outcome: &[u8]) -> Result<Reply, Failed>;
+    /// What is sent in place of an answer that has to be looked at and never can be.
+    fn unreadable(&self, why: &str) -> Result<Reply, Failed>;
     /// What ends a stream that a filter has ended.
     fn ending(&self, outcome: &[u8]) -> Result<Vec<u8>, Failed>;
 }
@@ -101,6 +124,8 @@ pub struct Facts {
     pub response_bytes: u64,
     /// From when the call had been sent to the server until the first byte of the answer.
     pub seconds_to_first_byte: Option<f64>,
+    /// The same until the first event of the answer, if a filter has seen one: servers may send the head long before.
+    pub seconds_to_first_chunk: Option<f64>,
     /// From the client's head to the end.
     pub seconds: f64,
     /// What the gateway itself took of that: deciding, and filtering.

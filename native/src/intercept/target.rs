@@ -2,42 +2,57 @@
 //!
 //! Servers and frameworks differ in what they do to a path before they route it: some decode `%2F`, some merge slashes,
 //! resolve dots, cut off parameters, or take no notice of upper case. A request is a call if any of these readings is one.
-//! To look into a request too many does little harm; the policy sees that it is none.
+//! To look into a request too many does little harm; the policy sees that it is none. Readings that are calls of different
+//! kinds are refused: whichever of them the policy sees, the server may take the body for the other.
 
 use regex_automata::meta::{BuildError, Regex};
 use regex_automata::util::syntax;
 use regex_automata::{Input, PatternSet};
 
+use super::head::BadHead;
+
 /// The endpoints of a policy: method, and what the path ends with.
 pub struct Endpoints {
     methods: Vec<String>,
     paths: Regex,
+    kinds: Vec<String>,
 }
 
 impl Endpoints {
-    /// Each regular expression is matched against the path without its query, and has to reach its end.
-    pub fn new(endpoints: &[(String, String)]) -> Result<Self, Box<BuildError>> {
+    /// Each regular expression is matched against the path without its query, and has to reach its end. Endpoints whose
+    /// bodies are read in the same way have the same one of `kinds`; where it ends, each has a kind of its own.
+    pub fn new(endpoints: &[(String, String)], kinds: Vec<String>) -> Result<Self, Box<BuildError>> {
         let patterns: Vec<String> = endpoints.iter().map(|(_, path)| format!("(?:{path})/?\\z")).collect();
         let paths = Regex::builder()
             .syntax(syntax::Config::new().case_insensitive(true).unicode(false).utf8(false))
             .configure(Regex::config().utf8_empty(false).match_kind(regex_automata::MatchKind::All))
             .build_many(&patterns)
             .map_err(Box::new)?;
-        Ok(Self { methods: endpoints.iter().map(|(method, _)| method.clone()).collect(), paths })
+        Ok(Self { methods: endpoints.iter().map(|(method, _)| method.clone()).collect(), paths, kinds })
     }
 
-    /// The first endpoint that a request is for.
-    pub fn find(&self, method: &str, target: &str) -> Option<usize> {
+    /// The endpoint that a request is for: of those that a path is for, the first.
+    pub fn find(&self, method: &str, target: &str) -> Result<Option<usize>, BadHead> {
         let with_method = |index: &usize| self.methods[*index].eq_ignore_ascii_case(method);
         if !(0..self.methods.len()).any(|index| with_method(&index)) {
-            return None;
+            return Ok(None);
         }
-        let raw = path_of(target);
+        let mut meant: Option<usize> = None;
         let mut found = PatternSet::new(self.paths.pattern_len());
-        for path in readings(raw) {
+        for path in readings(path_of(target)) {
+            found.clear();
             self.paths.which_overlapping_matches(&Input::new(&path), &mut found);
+            let Some(endpoint) = found.iter().map(|pattern| pattern.as_usize()).find(with_method) else { continue };
+            if meant.is_some_and(|other| !self.are_alike(other, endpoint)) {
+                return Err(BadHead("a path that can be read as different calls"));
+            }
+            meant = Some(meant.map_or(endpoint, |other| other.min(endpoint)));
         }
-        found.iter().map(|pattern| pattern.as_usize()).find(with_method)
+        Ok(meant)
+    }
+
+    fn are_alike(&self, one: usize, other: usize) -> bool {
+        one == other || self.kinds.get(one).zip(self.kinds.get(other)).is_some_and(|(one, other)| one == other)
     }
 }
 
@@ -128,9 +143,12 @@ mod tests {
             ("POST", "/chat/completions"),
             ("POST", "/api/chat"),
             ("GET", "/models"),
-            ("POST", "/models/(?P<model>[^/]+):generateContent"),
+            ("POST", "/models/(?P<model>.+):generateContent"),
+            ("POST", "/api/blobs/[^/]+"),
+            ("POST", "/deployments/[^/]+/chat/completions"),
         ];
-        Endpoints::new(&list.map(|(method, path)| (method.to_owned(), path.to_owned()))).unwrap()
+        let kinds = ["chat", "ollama", "models", "gemini", "blobs", "chat"].map(str::to_owned).to_vec();
+        Endpoints::new(&list.map(|(method, path)| (method.to_owned(), path.to_owned())), kinds).unwrap()
     }
 
     #[test]
@@ -154,10 +172,10 @@ mod tests {
             "/v1/chat/completions%3Fx=1",
         ];
         for target in spellings {
-            assert_eq!(endpoints.find("POST", target), Some(0), "{target}");
+            assert_eq!(endpoints.find("POST", target), Ok(Some(0)), "{target}");
         }
-        assert_eq!(endpoints.find("post", "/api/chat"), Some(1));
-        assert_eq!(endpoints.find("POST", "/v1beta/models/gemini-2.5:generateContent?alt=sse"), Some(3));
+        assert_eq!(endpoints.find("post", "/api/chat"), Ok(Some(1)));
+        assert_eq!(endpoints.find("POST", "/v1beta/models/gemini-2.5:generateContent?alt=sse"), Ok(Some(3)));
     }
 
     #[test]
@@ -174,7 +192,25 @@ mod tests {
             ("CONNECT", "models:443"),
         ];
         for (method, target) in others {
-            assert_eq!(endpoints.find(method, target), None, "{method} {target}");
+            assert_eq!(endpoints.find(method, target), Ok(None), "{method} {target}");
         }
+    }
+    #[test]
+    fn a_path_that_is_one_call_here_and_another_there_is_refused() {
+        let endpoints = endpoints();
+        let others = [
+            "/api/blobs/x%2F..%2F..%2Fchat",
+            "/api/blobs/..%252Fchat",
+            "/api/blobs/%2e%2e\\chat",
+            "/models/x/../../api/chat;:generateContent",
+            "/v1/chat/completions%3F/models/m:generateContent",
+        ];
+        for target in others {
+            assert!(endpoints.find("POST", target).is_err(), "{target}");
+        }
+        for target in ["/api/blobs/sha256:0a", "/api/blobs/sha256%3A0a", "/x/../api/blobs/sha256:0a"] {
+            assert_eq!(endpoints.find("POST", target), Ok(Some(4)), "{target}");
+        }
+        assert_eq!(endpoints.find("POST", "/deployments/azure%2Fgpt/chat/completions"), Ok(Some(0)));
     }
 }

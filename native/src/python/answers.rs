@@ -77,6 +77,10 @@ impl Filter for NativeFilter {
         self.filter.ended()
     }
 
+    fn has_event(&self) -> bool {
+        self.filter.has_event()
+    }
+
     fn outcome(&self) -> Vec<u8> {
         serde_json::to_vec(&self.filter.outcome()).unwrap_or_else(|error| {
             crate::log::warn(format!("what a filter has seen is not known: {error}"));
@@ -118,7 +122,7 @@ impl AnswerPlan for PythonPlan {
             let keywords = self.start.bind(py).copy()?;
             keywords.set_item("framing", framing)?;
             let filter = self.plan.bind(py).call_method("start", (), Some(&keywords))?;
-            Ok(Box::new(PythonFilter { filter: filter.unbind(), ended: false }) as Box<dyn Filter>)
+            Ok(Box::new(PythonFilter { filter: filter.unbind(), ended: false, fed: false }) as Box<dyn Filter>)
         })
     }
 
@@ -135,10 +139,13 @@ impl AnswerPlan for PythonPlan {
 struct PythonFilter {
     filter: Py<PyAny>,
     ended: bool,
+    /// It has been fed, which is all that is known of it.
+    fed: bool,
 }
 
 impl PythonFilter {
     fn call(&mut self, method: &str, data: Option<&[u8]>) -> Result<Vec<u8>, Failed> {
+        self.fed = true;
         attempt(|py| {
             let filter = self.filter.bind(py);
             let out = match data {
@@ -162,6 +169,10 @@ impl Filter for PythonFilter {
 
     fn ended(&self) -> bool {
         self.ended
+    }
+
+    fn has_event(&self) -> bool {
+        self.fed
     }
 
     fn outcome(&self) -> Vec<u8> {

@@ -1,8 +1,10 @@
 //! Which endpoint a request is for, as the data path tells it; for requests that were recorded.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::policy::PythonPolicy;
+use crate::intercept::head::BadHead;
 use crate::intercept::policy::Policy;
 
 #[pyclass(frozen, module = "kube_gateway._native")]
@@ -15,7 +17,7 @@ impl Endpoints {
         PythonPolicy::new(engine).map(Self)
     }
 
-    fn find(&self, method: &str, target: &str) -> Option<usize> {
-        self.0.endpoints().find(method, target)
+    fn find(&self, method: &str, target: &str) -> PyResult<Option<usize>> {
+        self.0.endpoints().find(method, target).map_err(|BadHead(why)| PyValueError::new_err(why))
     }
 }

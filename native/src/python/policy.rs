@@ -23,7 +23,8 @@ pub(super) struct PythonPolicy {
 impl PythonPolicy {
     pub(super) fn new(engine: &Bound<'_, PyAny>) -> PyResult<Self> {
         let endpoints: Vec<(String, String)> = engine.getattr("endpoints")?.extract()?;
-        let endpoints = Endpoints::new(&endpoints)
+        let kinds = engine.getattr_opt("kinds")?.map(|kinds| kinds.extract()).transpose()?.unwrap_or_default();
+        let endpoints = Endpoints::new(&endpoints, kinds)
             .map_err(|error| PyValueError::new_err(format!("an endpoint does not compile: {error}")))?;
         let body_limit = engine.getattr("body_limit")?.extract()?;
         let by_head = engine.getattr_opt("by_head")?.map(|by_head| by_head.extract()).transpose()?.unwrap_or_default();
@@ -111,6 +112,10 @@ impl Call for PythonCall {
         attempt(|py| read(&self.0.bind(py).call_method1("refuse", (PyBytes::new(py, outcome),))?))
     }
 
+    fn unreadable(&self, why: &str) -> Result<Reply, Failed> {
+        attempt(|py| read(&self.0.bind(py).call_method1("unreadable", (why,))?))
+    }
+
     fn ending(&self, outcome: &[u8]) -> Result<Vec<u8>, Failed> {
         attempt(|py| self.0.bind(py).call_method1("ending", (PyBytes::new(py, outcome),))?.extract())
     }
@@ -122,6 +127,7 @@ fn describe<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("request_bytes", facts.request_bytes)?;
     dict.set_item("response_bytes", facts.response_bytes)?;
     dict.set_item("seconds_to_first_byte", facts.seconds_to_first_byte)?;
+    dict.set_item("seconds_to_first_chunk", facts.seconds_to_first_chunk)?;
     dict.set_item("seconds", facts.seconds)?;
     dict.set_item("overhead_seconds", facts.overhead_seconds)?;
     dict.set_item("client_gone", facts.client_gone)?;

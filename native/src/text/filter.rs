@@ -94,6 +94,11 @@ impl Filter {
         self.engine.ended
     }
 
+    /// Whether an event of a stream, or all of a document, has come.
+    pub fn has_event(&self) -> bool {
+        self.engine.outcome.events > 0
+    }
+
     pub fn outcome(&self) -> Outcome {
         self.engine.outcome()
     }

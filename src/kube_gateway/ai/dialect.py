@@ -20,6 +20,7 @@ Reason = Literal[
     "budget_exhausted",
     "rate_limited",
     "policy_failed",
+    "unreadable_answer",
 ]
 
 Naming = Literal["exact", "ollama"]

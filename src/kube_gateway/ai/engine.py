@@ -70,6 +70,11 @@ class Engine:
         self.endpoints = [(endpoint.method, endpoint.pattern) for _, endpoint in self._snapshot.served]
         # What has nothing to be looked for in its body, which need not be a document: decided before the body has come.
         self.by_head = [index for index, (_, one) in enumerate(self._snapshot.served) if one.request == RequestShape()]
+        # A path that servers could read as calls of two kinds is refused: their bodies would be read in different ways.
+        self.kinds = [
+            f"{dialect.name} {'head' if index in self.by_head else 'body'}"
+            for index, (dialect, _) in enumerate(self._snapshot.served)
+        ]
         self.body_limit = size_of(policy.body_limit)
         self.served = self._snapshot.served
 
@@ -123,6 +128,7 @@ class Engine:
         granted = decide_budgets(exchange, selection, self._budgets, limit=bound)
         if granted is not None and (limit is not None or granted != bound):
             write_limit(exchange, granted)
+        exchange.limit = granted
         return self._passed(exchange, selection, limit=granted)
 
     def _passed(self, exchange: Exchange, selection: Selection, *, limit: int | None) -> Decision:

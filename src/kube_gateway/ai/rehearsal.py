@@ -62,12 +62,15 @@ class Rehearsal:
 
     def run(self, recorded: Recorded) -> Rehearsed:
         """Return what would become of a request."""
-        index = self._endpoints.find(recorded.method, recorded.path)
+        seen = Rehearsed(where=recorded.where, method=recorded.method, path=_path(recorded), result="no LLM call")
+        try:
+            index = self._endpoints.find(recorded.method, recorded.path)
+        except ValueError as error:
+            # No rule is asked: the data path itself refuses such a request.
+            blocked = msgspec.structs.replace(seen, result="blocked", status=400, refused=str(error))
+            return _judged(blocked, recorded)
         if index is None:
-            return _judged(
-                Rehearsed(where=recorded.where, method=recorded.method, path=_path(recorded), result="no LLM call"),
-                recorded,
-            )
+            return _judged(seen, recorded)
         body = body_bytes(recorded.body)
         request = RecordedRequest(
             endpoint=index,

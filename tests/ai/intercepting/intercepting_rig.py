@@ -170,6 +170,10 @@ class Decision:
         """In place of a whole answer."""
         return Reply(status=451, body=b"refused " + outcome)
 
+    def unreadable(self, why: str) -> Reply:
+        """In place of an answer that never can be read."""
+        return Reply(status=502, body=b"unreadable: " + why.encode())
+
     def ending(self, outcome: bytes) -> bytes:
         """The end of a stream."""
         return b"data: ended " + outcome + b"\n\n"

@@ -172,6 +172,33 @@ def test_a_whole_answer_that_is_denied_is_replaced(rig):
     assert client.body(1) == b'refused {"seen":5}'
 
 
+def test_a_whole_answer_that_never_can_be_read_is_refused_in_the_words_of_the_policy(rig):
+    _, client, server = call(rig, limit=1000, response=Response(plan=Plan()))
+    server.until(h2.events.StreamEnded, 1)
+    server.headers(1, [(":status", "200"), ("content-type", JSON)])
+    server.data(1, b"[" + b" " * 2000 + b"]", end=True)
+    assert client.until(h2.events.ResponseReceived).headers[0] == (":status", "502")
+    assert client.body(1) == b"unreadable: the server failed: its answer is too large to be looked at"
+
+
+def test_a_path_that_is_a_blob_here_and_a_chat_there_is_refused(rig):
+    engine = Engine()
+    client, _ = connected(rig, engine)
+    client.headers(1, request("/api/blobs/x%2F..%2F..%2Fchat", content_type=JSON))
+    headers = dict(client.until(h2.events.ResponseReceived).headers)
+    assert (headers[":status"], headers["x-should-retry"]) == ("400", "false")
+    assert engine.requests == []
+
+
+def test_a_body_whose_coding_cannot_be_undone_is_shown_to_the_policy(rig):
+    engine = Engine(lambda _: Decision(reply=Reply()))
+    client, _ = connected(rig, engine)
+    client.headers(1, request(content_type="text/plain", content_encoding="zstd, x"))
+    client.data(1, b"\x28\xb5\x2f\xfd", end=True)
+    assert client.body(1) == b'{"error":"no"}'
+    assert engine.requests[0].encoded
+
+
 PLANS = {
     "passed": lambda: None,
     "looked at": lambda: Response(plan=Plan(), edits=False),

@@ -7,6 +7,8 @@ import time
 import pytest
 from intercepting_rig import Decision, Engine, Reply, ok, post
 
+from ai.policy.policy_scenes import Scene
+
 pytestmark = pytest.mark.root
 
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
@@ -55,6 +57,35 @@ def test_ambiguous_requests_are_refused(rig, case):
     assert b"Connection: close\r\n" in answer
     assert server.rest() == b""
     assert engine.requests == []
+
+
+@pytest.mark.parametrize("path", ["/api/blobs/x%2F..%2F..%2Fchat", "/api/blobs/..%5cchat"])
+def test_a_path_that_is_a_blob_here_and_a_chat_there_is_refused(rig, path):
+    engine = Engine()
+    rig.core.set_policy(engine)
+    client, server = rig.pair(post(b"{}", path=path))
+    answer = client.rest()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer
+    assert b"x-should-retry: false\r\n" in answer
+    assert server.rest() == b""
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/blobs/x%2F..%2F..%2Fchat", b"400"),
+        ("/v1/models/x/../../chat/completions;:generateContent", b"400"),
+        ("/v1/responses/resp_a%2f..%2f..%2fchat%2fcompletions%3f/cancel", b"400"),
+        ("/openai/deployments/azure%2Fgpt-4o/chat/completions", b"403"),
+        ("/v1/chat%2Fcompletions", b"403"),
+        ("/v1beta/models/gemini-2.5%2Dflash:generateContent", b"403"),
+    ],
+)
+def test_readings_of_a_path_may_differ_in_the_model_and_not_in_the_api(rig, path, status):
+    rig.core.set_policy(Scene("version: 1\nrules: [{kind: endpoints, name: r, endpoints: ['*']}]").engine)
+    client, _ = rig.pair(post(b"{}", path=path))
+    assert client.until(b"\r\n").split()[1] == status
 
 
 CHUNKS = [

@@ -57,6 +57,25 @@ def test_a_call_is_counted_under_the_names_of_the_conventions(figures):
     assert found['kube_gateway_ai_policy_info{policy="abc",revision="3"}'] == 1
 
 
+@pytest.mark.parametrize("operation", ["models", "manage", "count_tokens"])
+def test_what_no_model_does_is_counted_and_not_timed_with_what_models_do(figures, operation):
+    """A download takes minutes."""
+    figures.ended(call(operation=operation, usage=None, duration=300.0))
+    found = page(figures)
+    assert any(name.startswith(f'kube_gateway_ai_calls_total{{gen_ai_operation_name="{operation}"') for name in found)
+    assert not any(name.startswith("gen_ai_client_") for name in found)
+
+
+def test_gemini_embeddings_and_answers_in_one_piece(figures):
+    figures.ended(call(provider="gcp.gemini", streaming=False))
+    figures.ended(call(operation="embeddings", streaming=False, usage=Usage(input=3)))
+    found = [name for name in page(figures) if "_bucket" not in name]
+    assert not any("time_to_first_chunk" in name for name in found)
+    assert any('gen_ai_operation_name="generate_content",gen_ai_provider_name="gcp.gemini"' in name for name in found)
+    kinds = [name for name in found if "token_usage_count" in name and '"embeddings"' in name]
+    assert [re.findall('token_type="([a-z]+)"', name) for name in kinds] == [["input"]]
+
+
 def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket(figures):
     for overhead in (0.0001, 0.0003, 5.0):
         figures.ended(call(overhead=overhead))

@@ -45,7 +45,7 @@ def collected():
 
 
 def test_a_call_is_a_span_with_the_names_of_the_conventions(collected):
-    collected.telemetry.ended(call(most_output=100, finish=("stop",), response_id="chatcmpl-1"))
+    collected.telemetry.ended(call(limit=100, most_output=200, finish=("stop",), response_id="chatcmpl-1"))
     span = collected.span()
     assert (span.name, span.kind, span.status.status_code) == ("chat gemma2:2b", SpanKind.CLIENT, StatusCode.UNSET)
     assert span.end_time - span.start_time == 500_000_000
@@ -115,6 +115,47 @@ def test_a_call_that_failed_says_why(collected, changes, kind):
 def test_an_estimate_says_so(collected):
     collected.telemetry.ended(call(usage=Usage(input=3, output=4, estimated=True)))
     assert collected.span().attributes["kube_gateway.usage.estimated"] is True
+
+
+def test_what_gemini_is_asked_has_the_name_of_the_conventions(collected):
+    collected.telemetry.ended(call(provider="gcp.gemini", model="gemini-2.5-flash"))
+    assert collected.span().name == "generate_content gemini-2.5-flash"
+    assert collected.span().attributes["gen_ai.operation.name"] == "generate_content"
+    assert collected.metrics()["gen_ai.client.token.usage"][0].attributes["gen_ai.operation.name"] == "generate_content"
+
+
+@pytest.mark.parametrize("changes", [{"streaming": False}, {"status": 429}, {"first_chunk": None}])
+def test_only_a_stream_has_a_first_chunk(collected, changes):
+    collected.telemetry.ended(call(**changes))
+    assert "gen_ai.client.operation.time_to_first_chunk" not in collected.metrics()
+    assert "gen_ai.response.time_to_first_chunk" not in collected.span().attributes
+
+
+def test_embeddings_have_no_output(collected):
+    collected.telemetry.ended(call(operation="embeddings", streaming=False, usage=Usage(input=3)))
+    points = collected.metrics()["gen_ai.client.token.usage"]
+    assert [point.attributes["gen_ai.token.type"] for point in points] == ["input"]
+
+
+def test_a_call_is_a_part_of_the_trace_that_it_says_it_is(collected):
+    collected.telemetry.ended(call(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    span = collected.span()
+    assert span.parent.is_remote
+    assert (f"{span.context.trace_id:x}", f"{span.parent.span_id:x}") == (
+        "af7651916cd43dd8448eb211c80319c",
+        "b7ad6b7169203331",
+    )
+
+
+def test_a_trace_that_is_not_recorded_stays_so_and_the_metrics_count(collected):
+    collected.telemetry.ended(call(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"))
+    assert collected.spans.get_finished_spans() == ()
+    assert "gen_ai.client.operation.duration" in collected.metrics()
+
+
+def test_a_call_without_a_trace_begins_one(collected):
+    collected.telemetry.ended(call())
+    assert collected.span().parent is None
 
 
 def test_lists_of_models_and_the_like_are_no_spans(collected):

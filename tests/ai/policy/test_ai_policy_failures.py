@@ -184,6 +184,42 @@ def test_the_account_of_a_call():
     assert (call.policy_revision, call.policy_hash) == (3, "0123456789ab")
 
 
+@pytest.mark.parametrize(
+    ("rules", "asked", "limit"),
+    [
+        ("", {"max_tokens": 50, "n": 2}, 50),
+        ("{kind: limit, name: l, maxTokens: 20, cut: true}", {"max_tokens": 50, "n": 2}, 20),
+        ("{kind: budget, name: b, tokens: 100, window: 1d, counts: output}", {"n": 4, "stream": True}, 25),
+        ("", {}, None),
+    ],
+)
+def test_the_account_has_the_limit_that_was_sent(rules, asked, limit):
+    scene = Scene(f"version: 1\nrules: [{rules}]")
+    end(scene.chat({**BODY, **asked}), {}, seconds_to_first_chunk=0.3)
+    assert (scene.call.limit, scene.call.first_chunk) == (limit, 0.3)
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([PARENT], PARENT),
+        ([PARENT, PARENT], ""),
+        ([PARENT + "-x"], ""),
+        ([PARENT.upper()], ""),
+        (["00-" + "0" * 32 + PARENT[35:]], ""),
+        (["ff" + PARENT[2:]], ""),
+        ([], ""),
+    ],
+)
+def test_the_account_has_the_trace_that_the_request_names(values, told):
+    scene = Scene()
+    end(scene.chat(BODY, headers=tuple(("Traceparent", value) for value in values)), {})
+    assert scene.call.traceparent == told
+
+
 def test_texts_are_kept_only_by_choice():
     scene = Scene()
     decision = scene.chat(BODY)

@@ -105,6 +105,14 @@ def test_what_is_too_large_to_be_read_whole(body, stream):
     assert scene.call.streaming
 
 
+def test_an_answer_that_cannot_be_read(api):
+    scene = Scene("version: 1\nonBlock: {form: answer}")
+    reply = scene.decide("POST", api.target, api.request("hi", "t")).unreadable("the server failed: it is too large")
+    assert (reply.status, kind_of(reply), dict(reply.headers)["x-should-retry"]) == (502, "application/json", "false")
+    assert "error" in json.loads(reply.body)
+    assert b"kube-gateway says no: the server failed: it is too large" in reply.body
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_failure_of_the_gateway(api, stream, monkeypatch):
     monkeypatch.setattr("kube_gateway.ai.engine.decide_size", None)

@@ -114,6 +114,11 @@ def test_a_call_is_told_as_the_gateway_tells_it(method, path):
     assert run(MASK, path, BLUEBIRD, method="PUT").result == "no LLM call"
 
 
+def test_a_path_that_is_two_calls_is_refused_as_the_gateway_does():
+    done = run("version: 1", "/api/blobs/x%2F..%2F..%2Fchat", REQUEST)
+    assert (done.result, done.status, done.refused) == ("blocked", 400, "a path that can be read as different calls")
+
+
 @pytest.mark.parametrize("method", ["POST", "post"])
 def test_a_raw_request_without_headers_has_its_body(tmp_path, method):
     path = tmp_path / "request.http"

@@ -17,7 +17,7 @@ use crate::intercept::exchange::{Exchange, blocking};
 use crate::intercept::framing::{EMPTY, Framing};
 use crate::intercept::head::{Edit, Request};
 use crate::intercept::input::{Broken, Wire};
-use crate::intercept::policy::{Forward, LlmRequest, Policy, Reply, Verdict};
+use crate::intercept::policy::{Again, Forward, LlmRequest, Policy, Reply, Verdict};
 
 /// Fields about a body that is not sent as it came.
 const ABOUT_THE_BODY: [&str; 4] = ["content-encoding", "content-md5", "digest", "content-digest"];
@@ -110,11 +110,11 @@ impl Incoming<'_> {
             State::NoRoom => {
                 drop(body);
                 add(&counters.llm_over_limit, 1);
-                reply::plain(503, "kube-gateway: too many large requests at once\n")
+                reply::plain(503, "kube-gateway: too many large requests at once\n", Again::Yes)
             }
             State::Malformed | State::Enough | State::Complete => {
                 add(&counters.intercepted_malformed, 1);
-                reply::plain(400, "kube-gateway: a chunk is malformed\n")
+                reply::plain(400, "kube-gateway: a chunk is malformed\n", Again::No)
             }
         };
         wire.client_out.send(&answer).await?;

@@ -6,6 +6,7 @@ use crate::intercept::exchange::{AnswerError, Exchange, Treatment};
 use crate::intercept::framing::{self, EMPTY, Framing};
 use crate::intercept::head::{Edit, Response};
 use crate::intercept::input::Broken;
+use crate::intercept::policy::Again;
 
 /// Fields about a body that is not sent as it came. Trailers may be about it too.
 const ABOUT_THE_BODY: [&str; 7] =
@@ -32,7 +33,7 @@ impl CallAnswer<'_, '_, '_> {
             Found::Other => {
                 self.exchange.facts.upstream_failed = true;
                 return if self.exchange.edits() && !self.answer.server.buffer.is_empty() {
-                    self.unreadable("its answer is not HTTP").await
+                    self.unreadable("its answer is not HTTP", Again::No).await
                 } else {
                     self.answer.rest().await
                 };
@@ -43,7 +44,7 @@ impl CallAnswer<'_, '_, '_> {
         let framing = framing::of_response(&self.answer.request.method, &response);
         let Some(framing) = framing.filter(|_| response.status != 101) else {
             return if self.exchange.edits() {
-                self.unreadable("where its answer ends is not clear").await
+                self.unreadable("where its answer ends is not clear", Again::No).await
             } else {
                 self.answer.pass_response(&response, None).await
             };
@@ -56,16 +57,15 @@ impl CallAnswer<'_, '_, '_> {
             Ok(Treatment::Pass | Treatment::Look) => self.answer.pass_response(&response, Some(self.exchange)).await,
             Ok(Treatment::Stream) => self.stream(&response, framing).await,
             Ok(Treatment::Whole) => self.whole(response, framing).await,
-            Err(AnswerError::Coding(error)) => self.unreadable(&error.to_string()).await,
+            Err(AnswerError::Coding(error)) => self.unreadable(&error.to_string(), error.again()).await,
             Err(AnswerError::Policy(error)) => Err(error.into()),
         }
     }
 
     /// An answer that the policy has to see and cannot.
-    async fn unreadable(&mut self, why: &str) -> Result<After, Broken> {
-        self.exchange.facts.upstream_failed = true;
-        self.exchange.facts.status = 502;
-        self.answer.out.send(&reply::plain(502, &format!("kube-gateway: the server failed: {why}\n"))).await?;
+    async fn unreadable(&mut self, why: &str, again: Again) -> Result<After, Broken> {
+        let reply = self.exchange.unreadable(why, again).await?;
+        self.answer.out.send(&reply::complete(&reply, true, false)).await?;
         Ok(After::Cut)
     }
 
@@ -172,18 +172,21 @@ impl CallAnswer<'_, '_, '_> {
                 if framing == Framing::UntilEnd {
                     break;
                 }
-                return self.unreadable("its answer ended too early").await;
+                return self.unreadable("its answer ended too early", Again::Yes).await;
             }
             let bytes = self.answer.server.buffer.bytes();
-            let Ok(step) = framing.step(bytes) else { return self.unreadable("a chunk is malformed").await };
+            let Ok(step) = framing.step(bytes) else {
+                return self.unreadable("a chunk is malformed", Again::Yes).await;
+            };
             raw.extend_from_slice(&bytes[..step.used]);
             let piece = match self.exchange.decode(&bytes[step.data]) {
                 Ok(piece) => piece.into_owned(),
-                Err(error) => return self.unreadable(&error.to_string()).await,
+                Err(error) => return self.unreadable(&error.to_string(), error.again()).await,
             };
             self.answer.server.buffer.consume(step.used);
-            if content.len() + piece.len() > self.limit || !self.exchange.hold(step.used + 2 * piece.len()) {
-                return self.unreadable("its answer is too large to be looked at").await;
+            let (length, more) = (content.len() + piece.len(), step.used + 2 * piece.len());
+            if let Err((why, again)) = self.exchange.hold(length, self.limit, more) {
+                return self.unreadable(why, again).await;
             }
             out.extend(self.exchange.filter(&piece).await?);
             content.extend(piece);
@@ -194,7 +197,7 @@ impl CallAnswer<'_, '_, '_> {
                     out.extend(self.exchange.filter(&rest).await?);
                     content.extend(rest);
                 }
-                Err(error) => return self.unreadable(&error.to_string()).await,
+                Err(error) => return self.unreadable(&error.to_string(), error.again()).await,
             }
             out.extend(self.exchange.finish().await?);
         }

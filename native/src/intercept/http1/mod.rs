@@ -13,6 +13,7 @@ use super::connection::{Context, close};
 use super::framing;
 use super::head::{BadHead, Edit, Request, parse_request};
 use super::input::{Broken, Wire, pump};
+use super::policy::Again;
 use crate::flow::counters::add;
 use crate::log;
 use answer::{After, Answer};
@@ -97,17 +98,17 @@ async fn next_request(wire: &mut Wire<'_>) -> Result<Begin, Broken> {
 async fn exchange(context: &Context, wire: &mut Wire<'_>, request: &Request, forwarded: usize) -> Result<Next, Broken> {
     let began = Instant::now();
     add(&context.interception.counters.intercepted_exchanges, 1);
-    let framing = match framing::of_request(request) {
-        Ok(framing) => framing,
+    let read = framing::of_request(request)
+        .and_then(|framing| Ok((framing, context.endpoint(&request.method, &request.target)?)));
+    let (framing, endpoint) = match read {
+        Ok(read) => read,
         Err(why) => {
             refuse(context, wire, why).await?;
             return Ok(Next::Close);
         }
     };
     let mut sending = Sending::new(framing);
-    if let Some(policy) = context.policy()
-        && let Some(endpoint) = policy.endpoints().find(&request.method, &request.target)
-    {
+    if let Some((policy, endpoint)) = endpoint {
         if forwarded > 0 {
             refuse(context, wire, BadHead("a method in an unusual spelling")).await?;
             return Ok(Next::Cut);
@@ -183,7 +184,7 @@ async fn refuse(context: &Context, wire: &mut Wire<'_>, why: BadHead) -> Result<
     add(&context.interception.counters.intercepted_malformed, 1);
     let subject = context.subject;
     log::debug(format!("connection {} to {}: refused a request: {why}", subject.connection, subject.destination));
-    wire.client_out.send(&reply::plain(400, &format!("kube-gateway: {why}\n"))).await
+    wire.client_out.send(&reply::plain(400, &format!("kube-gateway: {why}\n"), Again::No)).await
 }
 
 /// No more requests: what is left of one goes on, and so does what the server still says.

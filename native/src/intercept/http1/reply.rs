@@ -1,7 +1,7 @@
 //! Answers of the gateway itself.
 
 use crate::intercept::head::{Request, to_latin1};
-use crate::intercept::policy::Reply;
+use crate::intercept::policy::{Again, Reply};
 
 /// Fields that say how a message is framed, which is not for a policy to say.
 const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "keep-alive"];
@@ -54,9 +54,8 @@ pub fn complete(reply: &Reply, close: bool, keep_alive: bool) -> Vec<u8> {
 }
 
 /// An answer in plain text, after which the connection ends.
-pub fn plain(status: u16, text: &str) -> Vec<u8> {
-    let headers = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
-    complete(&Reply { status, headers, body: text.as_bytes().to_vec().into() }, true, false)
+pub fn plain(status: u16, text: &str, again: Again) -> Vec<u8> {
+    complete(&Reply::plain(status, text, again), true, false)
 }
 
 /// Whether the connection ends after an answer to `request`, and whether its client has to be told if not.

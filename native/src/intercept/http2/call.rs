@@ -16,7 +16,7 @@ use crate::intercept::budget::Held;
 use crate::intercept::decision::{self, Ask, Decided};
 use crate::intercept::exchange::{Exchange, blocking};
 use crate::intercept::head::Edit;
-use crate::intercept::policy::{Failed, Forward, LlmRequest, Policy, Reply, Verdict};
+use crate::intercept::policy::{Again, Failed, Forward, LlmRequest, Policy, Reply, Verdict};
 
 /// Fields about a body that is not sent as it came.
 const ABOUT_THE_BODY: [&str; 4] = ["content-encoding", "content-md5", "digest", "content-digest"];
@@ -72,9 +72,8 @@ impl Incoming {
             }
             Collected::NoRoom => {
                 add(&place.stream.context.interception.counters.llm_over_limit, 1);
-                let text = Bytes::from_static(b"kube-gateway: too many large requests at once\n");
-                let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
-                place.reply(&Reply { status: 503, headers, body: text }).await
+                let text = "kube-gateway: too many large requests at once\n";
+                place.reply(&Reply::plain(503, text, Again::Yes)).await
             }
             Collected::TooLarge(prefix) => {
                 let llm_request = self.llm_request(place.stream, &request, prefix.into());

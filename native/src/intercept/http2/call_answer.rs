@@ -15,7 +15,7 @@ use super::stream::{Responder, final_head};
 use crate::flow::counters::add;
 use crate::intercept::connection::Context;
 use crate::intercept::exchange::{AnswerError, Exchange, Treatment};
-use crate::intercept::policy::{Failed, Reply};
+use crate::intercept::policy::{Again, Failed};
 
 /// Fields about a body that is not sent as it came.
 const ABOUT_THE_BODY: [&str; 7] =
@@ -53,7 +53,7 @@ impl CallAnswer<'_> {
             Ok(Treatment::Pass | Treatment::Look) => self.look(parts, &mut from).await,
             Ok(Treatment::Stream) => self.stream(parts, &mut from).await,
             Ok(Treatment::Whole) => self.whole(parts, &mut from).await,
-            Err(AnswerError::Coding(error)) => self.unreadable(&error.to_string()).await,
+            Err(AnswerError::Coding(error)) => self.unreadable(&error.to_string(), error.again()).await,
             Err(AnswerError::Policy(error)) => Err(self.failed(&error)),
         }
     }
@@ -65,12 +65,10 @@ impl CallAnswer<'_> {
         Reason::INTERNAL_ERROR
     }
 
-    async fn unreadable(&mut self, why: &str) -> Result<(), Reason> {
-        self.exchange.facts.upstream_failed = true;
-        self.exchange.facts.status = 502;
-        let body = Bytes::from(format!("kube-gateway: the server failed: {why}\n"));
-        let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
-        reply(self.responder, &Reply { status: 502, headers, body }).await
+    /// An answer that the policy has to see and cannot.
+    async fn unreadable(&mut self, why: &str, again: Again) -> Result<(), Reason> {
+        let answer = self.exchange.unreadable(why, again).await.map_err(|error| self.failed(&error))?;
+        reply(self.responder, &answer).await
     }
 
     /// The next piece of the answer. The client may give it up, and the server may break off.
@@ -155,10 +153,11 @@ impl CallAnswer<'_> {
             };
             let piece = match piece {
                 Ok(piece) => piece,
-                Err(error) => return self.unreadable(&error.to_string()).await,
+                Err(error) => return self.unreadable(&error.to_string(), error.again()).await,
             };
-            if content.len() + piece.len() > self.limit || !self.exchange.hold(data.len() + 2 * piece.len()) {
-                return self.unreadable("its answer is too large to be looked at").await;
+            let (length, more) = (content.len() + piece.len(), data.len() + 2 * piece.len());
+            if let Err((why, again)) = self.exchange.hold(length, self.limit, more) {
+                return self.unreadable(why, again).await;
             }
             raw.extend_from_slice(&data);
             out.extend(self.exchange.filter(&piece).await.map_err(|error| self.failed(&error))?);

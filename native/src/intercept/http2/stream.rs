@@ -11,9 +11,11 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, Uri};
 use tokio::sync::watch;
 
-use super::call::Incoming;
+use super::call::{Incoming, reply};
 use super::message;
+use crate::flow::counters::add;
 use crate::intercept::connection::Context;
+use crate::intercept::policy::{Again, Reply};
 use crate::log;
 
 pub struct Stream {
@@ -83,13 +85,17 @@ impl Stream {
         began: Instant,
     ) -> Result<(), Reason> {
         let target = target_of(request.uri());
-        if let Some(policy) = self.context.policy()
-            && let Some(endpoint) = policy.endpoints().find(request.method().as_str(), &target)
-        {
-            let call = Incoming { policy, endpoint, target, began };
-            return call.handle(self, request, body, responder).await;
+        match self.context.endpoint(request.method().as_str(), &target) {
+            Ok(Some((policy, endpoint))) => {
+                let call = Incoming { policy, endpoint, target, began };
+                call.handle(self, request, body, responder).await
+            }
+            Ok(None) => self.pass(request, Vec::new(), body, responder).await,
+            Err(why) => {
+                add(&self.context.interception.counters.intercepted_malformed, 1);
+                reply(responder, &Reply::plain(400, &format!("kube-gateway: {why}\n"), Again::No)).await
+            }
         }
-        self.pass(request, Vec::new(), body, responder).await
     }
 
     /// Everything goes on as it is. `first` was read of the body already.

@@ -84,6 +84,15 @@ class Decision:
             tell_failure(self._exchange, "refusing its answer", error)
             return FAILED
 
+    def unreadable(self, why: str) -> Reply:
+        """Return what the client gets in the place of an answer that has to be looked at and cannot. Raises nothing."""
+        try:
+            refused = Refused(None, "unreadable_answer", message=why)
+            return reply_to(self._exchange, refused, self._snapshot.policy)
+        except Exception as error:
+            tell_failure(self._exchange, "refusing its answer", error)
+            return FAILED
+
     def ending(self, outcome: bytes) -> bytes:
         """Return what ends a stream that was denied, or cut at its limit. Raises nothing."""
         try:

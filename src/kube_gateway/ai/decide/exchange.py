@@ -97,6 +97,7 @@ class Exchange:
         self.injected_usage = False
         self.choices = 1
         self.answers = 1
+        self.limit: int | None = None
         self.most_output: int | None = None
         self.held = False
         self.cut = False
@@ -109,7 +110,7 @@ class Exchange:
         self.remarks: list[str] = []
         self.denied_by: RuleBase | None = None
         self._found: dict[What, list[Found]] = {}
-        self._exact: frozenset[int] = frozenset()
+        self._exact: frozenset[int] | None = None
 
     def read(self, places: Places) -> None:
         """Look through the body. Raises `ValueError` for what is no JSON."""
@@ -125,7 +126,7 @@ class Exchange:
 
     def is_exact(self, limit: Found) -> bool:
         """Whether the names of a limit, or of the object around it, are spelt as in the shape, upper and lower case."""
-        return limit.hit.start in self._exact
+        return self._exact is None or limit.hit.start in self._exact
 
     def found(self, what: What) -> list[Found]:
         """Return what was found of this kind, in the order of the document."""

@@ -20,6 +20,7 @@ STATUS: dict[Reason, int] = {
     "budget_exhausted": 429,
     "rate_limited": 429,
     "policy_failed": 500,
+    "unreadable_answer": 502,
 }
 _WORDS: dict[Reason, str] = {
     "blocked": "the text is not allowed",
@@ -31,6 +32,7 @@ _WORDS: dict[Reason, str] = {
     "budget_exhausted": "the budget is used up",
     "rate_limited": "there were too many calls",
     "policy_failed": "the call cannot be checked, so it is not made",
+    "unreadable_answer": "the answer cannot be checked",
 }
 _log = logging.getLogger("ai")
 

@@ -68,15 +68,18 @@ class Places:
         # Servers in Go take names of members in any case: a rule must not be avoided by an upper-case letter.
         self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]), ignore_case=True)
         limits = [_entry(one) for one in self.wanted if one.what in {"limit", "limit_parent"}]
-        self._limits = _native.Finder(msgspec.json.encode(limits)) if limits else None
+        self._limits = _native.Finder(msgspec.json.encode(limits)) if limits and any(map(_is_about_limits, rules)) else None
 
     def scan(self, body: bytes) -> _native.Document:
         """Return the document. Raises `ValueError` for what is no JSON."""
         return self._finder.scan(body)
 
-    def exact_limits(self, body: bytes) -> frozenset[int]:
-        """Return where limits, and objects around them, begin whose names are spelt exactly, of a body that was scanned."""
-        return frozenset(hit.start for hit in self._limits.scan(body).hits) if self._limits is not None else frozenset()
+    def exact_limits(self, body: bytes) -> frozenset[int] | None:
+        """Return where limits, and objects around them, begin whose names are spelt exactly, of a body that was scanned.
+
+        None where no rule is about them.
+        """
+        return frozenset(hit.start for hit in self._limits.scan(body).hits) if self._limits is not None else None
 
 
 def _entry(wanted: Wanted) -> dict[str, object]:
@@ -99,6 +102,7 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
         parent, key = shape.usage_option
         yield Wanted(what="usage_parent", path=parent, any=True)
         yield Wanted(what="usage", path=f"{parent}.{key}", scalar=True)
+    yield from (Wanted(what="limit", path=path, scalar=True) for path in shape.limits)
     yield from (Wanted(what="choices", path=path, scalar=True) for path in shape.choices)
     yield from (Wanted(what="best_of", path=path, scalar=True) for path in shape.best_of)
     if shape.prompts is not None:
@@ -110,8 +114,8 @@ def _wanted(shape: RequestShape, rules: Sequence[Rule]) -> Iterator[Wanted]:
             yield Wanted(what="lane", path=lane.path, lane=lane)
     if any(_texts(rules)):
         yield from (Wanted(what="token_id", path=path, scalar=True) for path in shape.token_ids)
-    if any(isinstance(rule, LimitRule | BudgetRule | RateRule) for rule in rules):
-        yield from _limits(shape)
+    if any(map(_is_about_limits, rules)):
+        yield from _around_limits(shape)
     if any(isinstance(rule, BudgetRule | RateRule) for rule in rules):
         yield from (Wanted(what="numbers", path=path, any=True) for path in _outermost(shape.token_ids))
         yield from (Wanted(what="definition", path=path, any=True) for path in _definitions(shape))
@@ -142,6 +146,10 @@ def _texts(rules: Sequence[Rule]) -> Iterator[TextRule]:
     return (rule for rule in rules if isinstance(rule, ReplaceRule | WordsRule | RegexRule | DetectRule))
 
 
+def _is_about_limits(rule: Rule) -> bool:
+    return isinstance(rule, LimitRule | BudgetRule | RateRule)
+
+
 def _tools(shape: RequestShape) -> Iterator[Wanted]:
     around = dict.fromkeys(path.removesuffix("[]") for path in (*shape.tools, *shape.tool_kinds))
     yield from (Wanted(what="tools", path=path, any=True) for path in around)
@@ -152,10 +160,9 @@ def _tools(shape: RequestShape) -> Iterator[Wanted]:
     yield from (Wanted(what="tool_choice", path=path, any=True) for path in shape.tool_choice)
 
 
-def _limits(shape: RequestShape) -> Iterator[Wanted]:
+def _around_limits(shape: RequestShape) -> Iterator[Wanted]:
     parents = dict.fromkeys(parent for path in shape.limits for parent in parents_of(path))
     yield from (Wanted(what="limit_parent", path=path, any=True) for path in parents)
-    yield from (Wanted(what="limit", path=path, scalar=True) for path in shape.limits)
     for path in shape.below_limit:
         yield from (Wanted(what="below_parent", path=parent, any=True) for parent in parents_of(path)[-1:])
         yield Wanted(what="below", path=path, scalar=True)

@@ -35,17 +35,20 @@ class Text(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """All times are in seconds; `started` is since the epoch. What is not known is None, empty or 0.
 
-    `provider`, `operation`: as in OpenTelemetry's GenAI conventions (`Dialect.provider`, `Endpoint.operation`). `dialect`
-    and `endpoint` are their names, `destination` is the upstream's `ip:port`.
+    `provider` is as in OpenTelemetry's GenAI conventions (`Dialect.provider`), `operation` is the policy's word
+    (`Endpoint.operation`), for which they may have another. `dialect` and `endpoint` are their names, `destination` is the
+    upstream's `ip:port`. `traceparent` is what the request says of its trace (W3C Trace Context), if that is valid.
 
     `requested_model` is what the client asked for, `model` what was sent upstream, `response_model` what the answer says.
     `status` is what the client got, 0 if nothing. `overhead` is the gateway's own share of `duration`;
-    `first_byte` is from the request's end to the first byte of the answer.
+    `first_byte` is from the request's end to the first byte of the answer, which may be long before the model has begun;
+    `first_chunk` to its first event.
 
     `blocked`: the gateway has answered itself, or ended the answer, and why; `rule` is the one that did. `cut`: a limit of
-    tokens ended it. `edits` are what was changed of the request (`model`, `limit`, `prompt`, ...). `matches` and
-    `shadow_matches` are hits by rule id, of rules in force and of rules that only count. `failed`: the upstream reported
-    an error, or broke off. `hook_failures` are by rule id.
+    tokens ended it, of `most_output` in all. `limit` is what the request that was sent says of one answer. `edits` are what
+    was changed of the request (`model`, `limit`, `prompt`, ...). `matches` and `shadow_matches` are hits by rule id, of
+    rules in force and of rules that only count. `failed`: the upstream reported an error, or broke off. `hook_failures` are
+    by rule id.
 
     `usage` is None for calls that have none (`models`, `manage`, blocked before the upstream saw them).
     `policy_revision` and `policy_hash` name the policy that applied.
@@ -61,6 +64,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     destination: str
     connection: int = 0
+    traceparent: str = ""
     requested_model: str = ""
     model: str = ""
     response_model: str = ""
@@ -70,9 +74,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_bytes: int = 0
     response_bytes: int = 0
     first_byte: float | None = None
+    first_chunk: float | None = None
     overhead: float = 0.0
     events: int = 0
     usage: Usage | None = None
+    limit: int | None = None
     most_output: int | None = None
     finish: tuple[str, ...] = ()
     blocked: Reason | None = None

@@ -27,6 +27,9 @@ SECOND_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10
 FIRST_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
+MEASURED = frozenset({"chat", "text_completion", "embeddings"})
+"""Operations that the conventions are about. Lists of models and downloads of them would hide how long a model takes."""
+
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
 
 
@@ -55,7 +58,7 @@ class Figures:
         )
         self._first = Histogram(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
-            "From the request to the first byte of the answer.",
+            "From the request to the first event of a stream.",
             buckets=FIRST_BUCKETS,
             labels=_CALL,
         )
@@ -145,16 +148,18 @@ class Figures:
 
     def _observe(self, call: Call) -> None:
         model, response = self._name(call.model or call.requested_model), self._name(call.response_model)
-        labels = (call.operation, call.provider, model, response)
-        self._calls.add(1, call.operation, call.provider, self._name(call.requested_model), model)
-        self._duration.observe(call.duration, *labels, error_type(call))
+        operation = operation_name(call)
+        labels = (operation, call.provider, model, response)
+        self._calls.add(1, operation, call.provider, self._name(call.requested_model), model)
         self._overhead.observe(call.overhead)
-        if call.first_byte is not None:
-            self._first.observe(call.first_byte, *labels)
-        if call.usage is not None:
-            estimated = "true" if call.usage.estimated else "false"
-            for kind, count in (("input", call.usage.input), ("output", call.usage.output)):
-                self._tokens.observe(count, *labels, kind, estimated)
+        if call.operation in MEASURED:
+            self._duration.observe(call.duration, *labels, error_type(call))
+        first = first_chunk(call)
+        if first is not None:
+            self._first.observe(first, *labels)
+        estimated = "true" if call.usage is not None and call.usage.estimated else "false"
+        for kind, count in tokens(call).items():
+            self._tokens.observe(count, *labels, kind, estimated)
         for mode, found in (("enforce", call.matches), ("shadow", call.shadow_matches)):
             for rule, number in found.items():
                 self._rule_hits.add(number, countable(rule), mode)
@@ -171,6 +176,24 @@ class Figures:
                 return OTHER_MODELS
             self._names.add(name)
         return name
+
+
+def operation_name(call: Call) -> str:
+    """`gen_ai.operation.name` of the conventions, which have a name of its own for Gemini's way to chat."""
+    return "generate_content" if (call.provider, call.operation) == ("gcp.gemini", "chat") else call.operation
+
+
+def first_chunk(call: Call) -> float | None:
+    """Seconds until the model's first event came, None where no stream was asked for or the answer is an error."""
+    return call.first_chunk if call.operation in MEASURED and call.streaming and call.status < 400 else None
+
+
+def tokens(call: Call) -> dict[str, int]:
+    """Tokens by `gen_ai.token.type`; embeddings have no output."""
+    if call.usage is None:
+        return {}
+    given = {"input": call.usage.input}
+    return given if call.operation == "embeddings" else {**given, "output": call.usage.output}
 
 
 def error_type(call: Call) -> str:

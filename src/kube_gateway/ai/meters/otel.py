@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kube_gateway.ai.meters.call import Call, Usage
-from kube_gateway.ai.meters.figures import FIRST_BUCKETS, SECOND_BUCKETS, TOKEN_BUCKETS, error_type
+from kube_gateway.ai.meters.figures import (
+    FIRST_BUCKETS,
+    MEASURED,
+    SECOND_BUCKETS,
+    TOKEN_BUCKETS,
+    error_type,
+    first_chunk,
+    operation_name,
+    tokens,
+)
 from kube_gateway.ai.meters.names import countable
 
 if TYPE_CHECKING:
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("worker")
 
-_TRACED = {"chat", "text_completion", "embeddings"}
 _SCOPE = "kube_gateway.ai"
 _NANOSECONDS = 1_000_000_000
 
@@ -50,16 +58,16 @@ class OpenTelemetry:
 
     def ended(self, call: Call) -> None:
         """Tell of one call; sending is the exporters' business, later and elsewhere."""
-        if call.operation not in _TRACED:
+        if call.operation not in MEASURED:
             return
         self._trace(call)
         shared = _shared(call)
         self._duration.record(call.duration, shared)
-        if call.first_byte is not None:
-            self._first.record(call.first_byte, shared)
-        if call.usage is not None:
-            for kind, count in (("input", call.usage.input), ("output", call.usage.output)):
-                self._tokens.record(count, {**shared, "gen_ai.token.type": kind})
+        first = first_chunk(call)
+        if first is not None:
+            self._first.record(first, shared)
+        for kind, count in tokens(call).items():
+            self._tokens.record(count, {**shared, "gen_ai.token.type": kind})
 
     def close(self) -> None:
         """Send what is left, and end; takes as long as the collector takes."""
@@ -68,11 +76,21 @@ class OpenTelemetry:
 
     def _trace(self, call: Call) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - an extra
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
+            TraceContextTextMapPropagator,
+        )
 
+        # A part of the application's trace where it has one, and it says whether that is recorded.
+        carrier = {"traceparent": call.traceparent} if call.traceparent else {}
+        parent = TraceContextTextMapPropagator().extract(carrier)
         start = int(call.started * _NANOSECONDS)
         model = countable(call.model or call.requested_model)
         span = self._tracer.start_span(
-            f"{call.operation} {model}".strip(), kind=SpanKind.CLIENT, start_time=start, attributes=_of_span(call)
+            f"{operation_name(call)} {model}".strip(),
+            context=parent,
+            kind=SpanKind.CLIENT,
+            start_time=start,
+            attributes=_of_span(call),
         )
         if problem := error_type(call):
             span.set_status(Status(StatusCode.ERROR, problem))
@@ -103,7 +121,7 @@ def open_telemetry(endpoint: str, *, resource: Mapping[str, str]) -> OpenTelemet
 def _shared(call: Call) -> Attributes:
     address, _, port = call.destination.rpartition(":")
     attributes: Attributes = {
-        "gen_ai.operation.name": call.operation,
+        "gen_ai.operation.name": operation_name(call),
         "gen_ai.provider.name": call.provider,
         "gen_ai.request.model": countable(call.model or call.requested_model),
         "server.address": address.strip("[]"),
@@ -122,10 +140,10 @@ def _of_span(call: Call) -> Attributes:
     found: dict[str, str | int | float | bool | tuple[str, ...] | None] = {
         "gen_ai.original.model": countable(call.requested_model),
         "gen_ai.request.stream": call.streaming,
-        "gen_ai.request.max_tokens": call.most_output,
+        "gen_ai.request.max_tokens": call.limit,
         "gen_ai.response.id": countable(call.response_id),
         "gen_ai.response.finish_reasons": tuple(map(countable, call.finish)),
-        "gen_ai.response.time_to_first_chunk": call.first_byte,
+        "gen_ai.response.time_to_first_chunk": first_chunk(call),
         "gen_ai.usage.input_tokens": usage.input,
         "gen_ai.usage.output_tokens": usage.output,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_input,
