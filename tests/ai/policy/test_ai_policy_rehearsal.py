@@ -104,7 +104,7 @@ BLUEBIRD = {**REQUEST, "stream": False, "messages": [{"role": "user", "content":
     [
         ("post", "/v1/chat/completions"),
         ("POST", "/V1//Chat/Completions"),
-        ("POST", "/v1/ch%61t/completions?x=/api/show"),
+        ("POST", "/v1/chat/c%6fmpletions?x=/api/show"),
         ("POST", "http://server/v1/./chat/completions/"),
     ],
 )

@@ -68,7 +68,9 @@ class Places:
         # Servers in Go take names of members in any case: a rule must not be avoided by an upper-case letter.
         self._finder = _native.Finder(msgspec.json.encode([_entry(one) for one in self.wanted]), ignore_case=True)
         limits = [_entry(one) for one in self.wanted if one.what in {"limit", "limit_parent"}]
-        self._limits = _native.Finder(msgspec.json.encode(limits)) if limits and any(map(_is_about_limits, rules)) else None
+        self._limits = (
+            _native.Finder(msgspec.json.encode(limits)) if limits and any(map(_is_about_limits, rules)) else None
+        )
 
     def scan(self, body: bytes) -> _native.Document:
         """Return the document. Raises `ValueError` for what is no JSON."""
