@@ -278,6 +278,7 @@ impl Engine {
         for lane in self.store.lanes.extract_if(.., |lane| lane.waiting.is_some()) {
             self.plan.lanes[lane.rule].count(&lane.text, &mut self.outcome);
         }
+        self.calls.clear();
         self.flush(out);
         self.outcome.cut = true;
         self.ended = true;
@@ -288,5 +289,6 @@ impl Engine {
         let mut ended: Vec<Lane> = self.store.lanes.drain(..).collect();
         ended.iter_mut().for_each(|lane| lane.last = None);
         self.end(ended, None, out);
+        self.end_calls(&[String::new()]);
     }
 }
