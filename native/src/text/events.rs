@@ -90,8 +90,10 @@ impl Engine {
             separator: Vec::new(),
         }
     }
+
     pub(super) fn take(&mut self, frames: &Frames, piece: Piece, at_end: bool, out: &mut Vec<u8>) {
         let bytes = frames.bytes();
+        self.outcome.opened |= frames.is_open_array();
         match piece {
             Piece::Other(range) => {
                 if at_end {

@@ -46,6 +46,7 @@ impl<V: Serialize> Serialize for Seen<V> {
 pub struct Outcome {
     pub events: u64,
     pub sent: u64,
+    pub opened: bool,
     pub model: Option<String>,
     pub usage: Seen<u64>,
     pub finish: Vec<String>,

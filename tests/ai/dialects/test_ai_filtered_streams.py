@@ -258,6 +258,12 @@ def test_an_ended_stream_of_gemini_ends_for_its_client(replay, options, reason):
     assert len([chunk for chunk in chunks if chunk.candidates[0].finish_reason]) == 1
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_an_array_whose_first_word_is_denied_is_one(size):
+    elements = json.loads(ended(STREAMS["gemini array"], size=size, patterns=masks("Hm", action="deny")))
+    assert [element["candidates"][0]["finishReason"] for element in elements] == ["BLOCKLIST"]
+
+
 @pytest.mark.parametrize(("options", "reason"), ENDS)
 @pytest.mark.parametrize("size", SIZES)
 def test_an_ended_array_is_one(options, reason, size):

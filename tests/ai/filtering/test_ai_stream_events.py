@@ -327,6 +327,19 @@ def test_an_array_stays_one_when_events_are_added_before_its_end():
     assert outcome(error).failed
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "body", [b'[{"candidates":[{"content":{"parts":[{"text":"secret"}]}}]}]', b" [\n1]", b'{"x":1}']
+)
+def test_it_is_told_that_an_array_has_been_opened(size, body):
+    deny = patterns(Pattern(id="no", literal="secret", action="deny"))
+    filtering = plan(_gemini_shapes.STREAM, mask=deny).start(framing="array")
+    assert not outcome(filtering).opened
+    out = b"".join(filtering.feed(body[at : at + size]) for at in range(0, len(body), size))
+    assert outcome(filtering).opened == out.strip().startswith(b"[") == (b"[" in body[:2])
+    assert (outcome(filtering).sent == 0) == (b"1" not in out)
+
+
 def test_an_error_in_the_stream_comes_after_what_was_held():
     filtering = plan(OLLAMA.endpoints[0].stream, mask=words("banned")).start(framing="ndjson")
     line = b'{"message":{"content":"ban"},"done":false}\n'
