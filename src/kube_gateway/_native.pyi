@@ -245,7 +245,8 @@ class Finder:
     def __new__(cls, wanted: bytes, *, ignore_case: bool = False) -> Self:
         """`wanted` is a JSON list of objects with `name`, `path` and, if wanted, `when` and `deep` of a `Lane`; `scalar`:
         not only strings but also numbers, true, false and null; `any`: also arrays and objects. `ignore_case`: names of
-        members in any case, as Go's readers take them. Raises ValueError."""
+        members in any case, as Go's readers take them; a value in another case is one of a condition's `any_of`, and
+        where the condition is negated none of them. Raises ValueError."""
     def scan(self, body: bytes) -> Document:
         """Read a body strictly by RFC 8259, to a depth of 512. Raises ValueError `not JSON: <what> at byte N`."""
 

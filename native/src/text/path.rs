@@ -49,6 +49,10 @@ impl Steps {
         Self { steps: vec![Step::new(TOP, false)], ignore_case }
     }
 
+    pub fn ignores_case(&self) -> bool {
+        self.ignore_case
+    }
+
     /// Adds `path`, such as `messages[].content[].text`; the empty one is the document.
     pub fn add(&mut self, path: &str) -> Result<StepId, PathError> {
         let mut at = TOP;
@@ -156,7 +160,7 @@ impl Steps {
 }
 
 /// Whether both are the same name without case. For Go, two letters of ASCII have a third form, which takes more bytes.
-fn is_folded(known: &str, name: &str) -> bool {
+pub fn is_folded(known: &str, name: &str) -> bool {
     let fold = |char: char| match char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
