@@ -283,7 +283,8 @@ class Patterns:
         """What the compiled form takes, in bytes, about."""
     def masker(self, *, escaped: bool = False, hash_key: bytes | None = None) -> Masker:
         """A search through one text that arrives in pieces. `escaped`: the text is the source of a JSON document; patterns
-        see what its escapes stand for, and replacements are escaped. `hash_key` is for replacements with `{hash}`."""
+        see what its escapes stand for, and what they replace leaves it one: quotes and what is between values stay, a
+        number becomes a string. `hash_key` is for replacements with `{hash}`."""
     def mask(
         self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
     ) -> tuple[str, dict[str, int], str | None]:
@@ -305,7 +306,8 @@ class Masker:
         """The id of the pattern that ended the text."""
     @property
     def held(self) -> int:
-        """How many characters are held back: from the first place on where a pattern may still come to match."""
+        """How many characters are held back: from the first place on where a pattern may still come to match, or from
+        the beginning of a number in a JSON document."""
 
 @final
 class FilterPlan:

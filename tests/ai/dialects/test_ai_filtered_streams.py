@@ -94,7 +94,8 @@ MATCHES = {
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_text_over_several_events_is_masked_wherever_it_stands(name, size):
     out, outcome = filtered(STREAMS[name], size=size, patterns=masks(MATCHES[name]))
-    expected = {lane: text.replace(MATCHES[name], "***") for lane, text in said(name, STREAMS[name].body).items()}
+    left = '{"city":"***"}' if MATCHES[name].startswith("{") else "***"  # arguments stay JSON
+    expected = {lane: text.replace(MATCHES[name], left) for lane, text in said(name, STREAMS[name].body).items()}
     assert said(name, out) == expected
     assert outcome.matches == {MATCHES[name]: 1}
     assert MATCHES[name] not in json.dumps(documents(name, out), ensure_ascii=False).replace("\\", "")
