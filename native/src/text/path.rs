@@ -10,7 +10,7 @@ pub type StepId = u16;
 pub const TOP: StepId = 0;
 /// Not on any path.
 pub const NOWHERE: StepId = u16::MAX;
-/// A string somewhere below a path that goes deep.
+/// A string or a number somewhere below a path that goes deep.
 pub const BELOW: StepId = u16::MAX - 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Steps {
         Ok(at)
     }
 
-    /// Has every string below this step noted.
+    /// Has every string and number below this step noted.
     pub fn go_deep(&mut self, step: StepId) {
         if let Some(step) = self.steps.get_mut(usize::from(step)) {
             step.deep = true;

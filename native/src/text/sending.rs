@@ -65,9 +65,15 @@ impl Engine {
         let tree = &event.tree;
         for (node, range) in &self.new {
             let made = &self.made[range.clone()];
-            if made != tree.content(*node).as_bytes() {
-                let span = tree.nodes[*node as usize].range();
+            if made == tree.text(*node).as_bytes() {
+                continue;
+            }
+            let value = &tree.nodes[*node as usize];
+            let span = value.range();
+            if value.kind == Kind::String {
                 self.edits.replace(span.start + 1..span.end - 1, made);
+            } else {
+                self.edits.replace(span, &[b"\"", made, b"\""].concat());
             }
         }
         let now = !self.edits.is_empty();

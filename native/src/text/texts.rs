@@ -196,7 +196,7 @@ impl Engine {
     }
 
     fn whole(&mut self, event: &Event<'_>, hit: &Hit, rule: &LaneRule) -> Result<(), Denied> {
-        let content = event.tree.content(hit.node);
+        let content = event.tree.text(hit.node);
         let from = self.made.len();
         let text = self.whole.text(hit.rule, rule, &self.start.hash_key);
         let characters = text.feed(content, true, &mut self.scratch, &mut self.made);
