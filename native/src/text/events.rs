@@ -234,9 +234,7 @@ impl Engine {
         for node in &event.view.finish {
             let mut reason = String::new();
             view::scalar(&tree, *node, &mut reason);
-            if !reason.is_empty() && !self.outcome.finish.contains(&reason) {
-                self.outcome.finish.push(reason);
-            }
+            self.outcome.note_finish(&reason);
         }
         let mut models = event.view.models.iter().filter(|node| tree.nodes[**node as usize].kind == Kind::String);
         if self.outcome.model.is_none()

@@ -9,8 +9,8 @@ use super::path::{BELOW, NOWHERE, StepId, Steps, TOP};
 
 /// Deeper documents are refused: what comes after us would recurse on them.
 pub const DEPTH: usize = 512;
-/// More noted values than this are refused; a note takes 28 bytes.
-pub const NODES: usize = 2 << 20;
+/// More noted values than this are refused. A note takes 28 bytes, and what is made of it in Python some 200 more.
+pub const NODES: usize = 256 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

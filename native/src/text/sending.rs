@@ -132,10 +132,7 @@ impl Engine {
         for (rule, node) in &event.view.ends {
             let mut end = String::new();
             view::key(&self.plan.ends[*rule].key, &event.tree, *node, &mut end);
-            let parts = view::parts(&end);
-            if !self.outcome.ended_keys.contains(&parts) {
-                self.outcome.ended_keys.push(parts);
-            }
+            self.outcome.note_end(&end);
         }
     }
 }

@@ -137,6 +137,18 @@ def test_a_denial_in_an_event_that_finishes_leaves_the_finish_to_the_caller():
     assert filtering.feed(said("a secret", finish='"stop"')) == said("a ")
 
 
+def test_what_is_noted_of_how_a_stream_ends_is_bounded():
+    filtering = plan(CHAT).start(framing="sse")
+    for number in range(3000):
+        filtering.feed(said("x", index=number, finish=f'"{number}"'))
+    for event in (said("x", finish=f'"{"long" * 100}"'), said("x", finish='"stop"')):
+        assert filtering.feed(event) == event
+    seen = outcome(filtering)
+    assert seen.ended_keys == tuple((str(number),) for number in range(1024))
+    assert seen.finish == tuple(map(str, range(1024)))
+    assert seen.open_keys == ()
+
+
 def test_shadow_patterns_are_counted_and_hold_nothing():
     shadow = {"output": patterns(Pattern(id="s", literal="banned"), Pattern(id="d", literal="x", action="deny"))}
     filtering = plan(CHAT, shadow=shadow).start(framing="sse")

@@ -131,6 +131,15 @@ def test_a_text_of_two_lanes_is_masked_for_both(roles):
         assert decision.body == body.replace(words, left).encode()
 
 
+@pytest.mark.parametrize(("count", "status"), [(200_000, None), (300_000, 400)])
+def test_a_body_of_many_small_texts_takes_no_memory_without_bound(count, status):
+    """Each takes a few bytes in the body and two hundred here."""
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [prompt]}]")
+    body = f'{{"model":"m","messages":[{{"role":"user","content":[{",".join(["1", chr(34) * 2] * (count // 2))}]}}]}}'
+    reply = scene.decide("POST", "/v1/chat/completions", body).reply
+    assert (None if reply is None else reply.status) == status
+
+
 @pytest.mark.parametrize("words", ["", "rules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]"])
 @pytest.mark.parametrize("unreadable", ["block", "pass"])
 def test_answers_of_any_type_are_read_where_what_cannot_be_read_is_blocked(words, unreadable):
