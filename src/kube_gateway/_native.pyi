@@ -259,7 +259,8 @@ class Finder:
     def __new__(cls, wanted: bytes, *, ignore_case: bool = False) -> Self:
         """`wanted` is a JSON list of objects with `name`, `path` and, if wanted, `when` and `deep` of a `Lane`; `scalar`:
         not only strings but also numbers, true, false and null; `any`: also arrays and objects. `ignore_case`: names of
-        members in any case, as Go's readers take them. Raises ValueError."""
+        members in any case, as Go's readers take them; a value in another case is one of a condition's `any_of`, and
+        where the condition is negated none of them. Raises ValueError."""
     def scan(self, body: bytes) -> Document:
         """Read a body strictly by RFC 8259, to a depth of 512. Raises ValueError `not JSON: <what> at byte N`."""
 
@@ -296,7 +297,8 @@ class Patterns:
         """What the compiled form takes, in bytes, about."""
     def masker(self, *, escaped: bool = False, hash_key: bytes | None = None) -> Masker:
         """A search through one text that arrives in pieces. `escaped`: the text is the source of a JSON document; patterns
-        see what its escapes stand for, and replacements are escaped. `hash_key` is for replacements with `{hash}`."""
+        see what its escapes stand for, and what they replace leaves it one: quotes and what is between values stay, a
+        number becomes a string. `hash_key` is for replacements with `{hash}`."""
     def mask(
         self, text: str, *, escaped: bool = False, hash_key: bytes | None = None
     ) -> tuple[str, dict[str, int], str | None]:
@@ -318,7 +320,8 @@ class Masker:
         """The id of the pattern that ended the text."""
     @property
     def held(self) -> int:
-        """How many characters are held back: from the first place on where a pattern may still come to match."""
+        """How many characters are held back: from the first place on where a pattern may still come to match, or from
+        the beginning of a number in a JSON document."""
 
 @final
 class FilterPlan:

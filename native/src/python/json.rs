@@ -1,6 +1,7 @@
 //! Documents for Python: what is where in a body, and the body with changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -36,7 +37,7 @@ pub(super) fn quote<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyBytes> {
 
 #[pyclass(frozen, module = "kube_gateway._native")]
 pub(super) struct Finder {
-    names: Vec<String>,
+    names: Vec<Arc<str>>,
     finder: finder::Finder,
 }
 
@@ -48,14 +49,14 @@ impl Finder {
         let wanted: Vec<Wanted> = serde_json::from_slice(wanted)
             .map_err(|error| PyValueError::new_err(format!("not a list of what is wanted: {error}")))?;
         let finder = finder::Finder::new(&wanted, ignore_case).map_err(|error| unusable(&error))?;
-        Ok(Self { names: wanted.into_iter().map(|wanted| wanted.name).collect(), finder })
+        Ok(Self { names: wanted.into_iter().map(|wanted| wanted.name.into()).collect(), finder })
     }
 
     fn scan(&self, py: Python<'_>, body: Bound<'_, PyBytes>) -> PyResult<Document> {
         let bytes = body.as_bytes();
         let found = unlocked(py, bytes.len(), || self.finder.find(bytes)).map_err(not_json)?;
         let hits = found.iter().map(|found| {
-            let name = self.names[found.wanted].clone();
+            let name = Arc::clone(&self.names[found.wanted]);
             Py::new(py, Hit { name, found: *found, body: body.clone().unbind() })
         });
         let hits = hits.collect::<PyResult<_>>()?;
@@ -65,14 +66,18 @@ impl Finder {
 
 #[pyclass(frozen, module = "kube_gateway._native")]
 pub(super) struct Hit {
-    #[pyo3(get)]
-    name: String,
+    name: Arc<str>,
     found: Found,
     body: Py<PyBytes>,
 }
 
 #[pymethods]
 impl Hit {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     #[getter]
     fn index(&self) -> usize {
         self.found.wanted

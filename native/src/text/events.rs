@@ -90,8 +90,10 @@ impl Engine {
             separator: Vec::new(),
         }
     }
+
     pub(super) fn take(&mut self, frames: &Frames, piece: Piece, at_end: bool, out: &mut Vec<u8>) {
         let bytes = frames.bytes();
+        self.outcome.opened |= frames.is_open_array();
         match piece {
             Piece::Other(range) => {
                 if at_end {
@@ -232,9 +234,7 @@ impl Engine {
         for node in &event.view.finish {
             let mut reason = String::new();
             view::scalar(&tree, *node, &mut reason);
-            if !reason.is_empty() && !self.outcome.finish.contains(&reason) {
-                self.outcome.finish.push(reason);
-            }
+            self.outcome.note_finish(&reason);
         }
         let mut models = event.view.models.iter().filter(|node| tree.nodes[**node as usize].kind == Kind::String);
         if self.outcome.model.is_none()
@@ -280,6 +280,7 @@ impl Engine {
         for lane in self.store.lanes.extract_if(.., |lane| lane.waiting.is_some()) {
             self.plan.lanes[lane.rule].count(&lane.text, &mut self.outcome);
         }
+        self.calls.clear();
         self.flush(out);
         self.outcome.cut = true;
         self.ended = true;
@@ -290,5 +291,6 @@ impl Engine {
         let mut ended: Vec<Lane> = self.store.lanes.drain(..).collect();
         ended.iter_mut().for_each(|lane| lane.last = None);
         self.end(ended, None, out);
+        self.end_calls(&[String::new()]);
     }
 }

@@ -86,9 +86,7 @@ impl Finder {
             found.push(Found { wanted, start, end, member, kind: value.kind });
         };
         if target.deep {
-            let strings =
-                (node..tree.nodes[node as usize].next).filter(|at| tree.nodes[*at as usize].kind == Kind::String);
-            strings.for_each(push);
+            tree.texts(node).for_each(push);
             return;
         }
         match tree.nodes[node as usize].kind {

@@ -56,6 +56,11 @@ impl Inner {
         self.read = self.source.len();
     }
 
+    /// Whether an escape stands for the character at this place of what is decoded.
+    pub(super) fn is_escape(&self, at: usize) -> bool {
+        self.escapes.binary_search_by_key(&at, |escape| escape.at).is_ok()
+    }
+
     /// Forgets the first `length` bytes of what is decoded, and their source.
     pub(super) fn forget(&mut self, length: usize) {
         if length == 0 {

@@ -9,8 +9,8 @@ use super::path::{BELOW, NOWHERE, StepId, Steps, TOP};
 
 /// Deeper documents are refused: what comes after us would recurse on them.
 pub const DEPTH: usize = 512;
-/// More noted values than this are refused; a note takes 28 bytes.
-pub const NODES: usize = 2 << 20;
+/// More noted values than this are refused. A note takes 28 bytes, and what is made of it in Python some 200 more.
+pub const NODES: usize = 256 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -103,6 +103,17 @@ impl<'a> Tree<'a> {
         &self.source[range.start + 1..range.end - 1]
     }
 
+    /// The text of a string, as it is written between the quotes, and of any other value as it is written.
+    pub fn text(&self, node: u32) -> &'a str {
+        if self.nodes[node as usize].kind == Kind::String { self.content(node) } else { self.raw(node) }
+    }
+
+    /// The strings and numbers in this value, itself included, that are noted.
+    pub fn texts(&self, node: u32) -> impl Iterator<Item = u32> + use<'a> {
+        let all = self.nodes;
+        (node..all[node as usize].next).filter(move |at| matches!(all[*at as usize].kind, Kind::String | Kind::Number))
+    }
+
     pub fn children(&self, node: u32) -> impl Iterator<Item = u32> + use<'a> {
         let nodes = self.nodes;
         let end = nodes.get(node as usize).map_or(0, |node| node.next);
@@ -172,7 +183,7 @@ impl Pass<'_> {
             Some(_) => return Err(self.wrong("no value")),
             None => return Err(self.wrong("the end instead of a value")),
         };
-        if place.step != NOWHERE || place.deep && kind == Kind::String {
+        if place.step != NOWHERE || place.deep && matches!(kind, Kind::String | Kind::Number) {
             self.note(place, start, kind, escaped)?;
         }
         Ok(None)

@@ -6,12 +6,14 @@
 //! leaves open what matches, and goes on from there, in the same states, when there is more. A match is at most
 //! `LONGEST` bytes, so that no text can hold back more.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inner::{Cursor, Inner};
 use super::patterns::{Action, Patterns, Rule};
 use super::run::{Course, Match, Run};
+use super::structure::Structure;
 use super::trail::Trails;
 
 /// Of a match, in bytes.
@@ -46,14 +48,15 @@ impl Sink for String {
 /// What is not decided yet.
 enum Held {
     Plain(String),
-    Escaped(Inner),
+    Escaped(Inner, Structure),
 }
 
 impl Masker {
-    /// `escaped`: the text is the source of a JSON document; patterns see what its escapes stand for, and replacements are
-    /// escaped. `hash_key` is for replacements with `{hash}`.
+    /// `escaped`: the text is the source of a JSON document; patterns see what its escapes stand for, and what they replace
+    /// leaves it one, see `structure`. `hash_key` is for replacements with `{hash}`.
     pub fn new(patterns: Arc<Patterns>, escaped: bool, hash_key: Arc<[u8]>) -> Self {
-        let held = if escaped { Held::Escaped(Inner::default()) } else { Held::Plain(String::new()) };
+        let held =
+            if escaped { Held::Escaped(Inner::default(), Structure::default()) } else { Held::Plain(String::new()) };
         let walk = Walk {
             patterns,
             hash_key,
@@ -84,10 +87,10 @@ impl Masker {
     }
 
     /// What is held back, as it came.
-    pub fn held_text(&self) -> &str {
+    pub fn held_text(&self) -> Cow<'_, str> {
         match &self.held {
-            Held::Plain(text) => text,
-            Held::Escaped(inner) => &inner.source,
+            Held::Plain(text) => Cow::Borrowed(text),
+            Held::Escaped(inner, structure) => Cow::Owned(format!("{}{}", structure.held(), inner.source)),
         }
     }
 
@@ -117,10 +120,14 @@ impl Masker {
                 held.drain(..decided);
                 shrink(held);
             }
-            Held::Escaped(inner) => {
+            Held::Escaped(inner, structure) => {
                 inner.push(text, ended);
-                let decided = walk.go(&inner.decoded, ended, &mut Escaped { inner, cursor: Cursor::default(), out });
+                let cursor = Cursor::default();
+                let decided = walk.go(&inner.decoded, ended, &mut Escaped { inner, structure, cursor, out });
                 inner.forget(decided);
+                if ended && walk.denied.is_none() {
+                    structure.finish(out);
+                }
                 shrink(&mut inner.source);
                 shrink(&mut inner.decoded);
             }
@@ -128,7 +135,10 @@ impl Masker {
         if walk.denied.is_some() {
             match &mut self.held {
                 Held::Plain(held) => held.clear(),
-                Held::Escaped(inner) => inner.clear(),
+                Held::Escaped(inner, structure) => {
+                    inner.clear();
+                    *structure = Structure::default();
+                }
             }
         }
     }
@@ -173,24 +183,21 @@ impl<S: Sink> Output for Plain<'_, S> {
 
 struct Escaped<'a, S> {
     inner: &'a Inner,
+    structure: &'a mut Structure,
     cursor: Cursor,
     out: &'a mut S,
 }
 
 impl<S: Sink> Output for Escaped<'_, S> {
     fn pass(&mut self, to: usize) {
-        let range = self.cursor.pass(self.inner, to);
-        if !range.is_empty() {
-            self.out.keep(&self.inner.source[range]);
-        }
+        self.structure.keep(self.inner, &mut self.cursor, to, self.out);
     }
 
     fn replace(&mut self, end: usize, rule: &Rule, key: &[u8]) {
         let start = self.cursor.decoded;
-        let source = self.cursor.pass(self.inner, end);
         let mut with = String::new();
         rule.replacement.write(&self.inner.decoded[start..end], key, true, &mut with);
-        self.out.replace(&self.inner.source[source], &with);
+        self.structure.replace(self.inner, &mut self.cursor, (end, &with), self.out);
     }
 }
 

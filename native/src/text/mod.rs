@@ -32,6 +32,7 @@ mod sending;
 pub mod shape;
 mod starts;
 mod store;
+mod structure;
 mod syntax;
 mod template;
 mod texts;

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::view;
+
 /// A mapping in the order in which its keys were seen.
 #[derive(Debug, Clone)]
 pub struct Seen<V>(Vec<(String, V)>);
@@ -41,11 +43,17 @@ impl<V: Serialize> Serialize for Seen<V> {
     }
 }
 
+/// Reasons to finish, and ends, that are noted.
+const MOST: usize = 1024;
+/// Bytes of one of them. No API has longer ones, and they are kept for as long as the answer takes.
+const LONGEST: usize = 256;
+
 /// See `kube_gateway.ai.dialect.Outcome`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Outcome {
     pub events: u64,
     pub sent: u64,
+    pub opened: bool,
     pub model: Option<String>,
     pub usage: Seen<u64>,
     pub finish: Vec<String>,
@@ -62,4 +70,23 @@ pub struct Outcome {
     pub cut: bool,
     pub failed: bool,
     pub done: bool,
+}
+
+impl Outcome {
+    pub(super) fn note_finish(&mut self, reason: &str) {
+        let fits = !reason.is_empty() && reason.len() <= LONGEST && self.finish.len() < MOST;
+        if fits && !self.finish.iter().any(|known| known == reason) {
+            self.finish.push(reason.to_owned());
+        }
+    }
+
+    pub(super) fn note_end(&mut self, key: &str) {
+        if key.len() > LONGEST || self.ended_keys.len() >= MOST {
+            return;
+        }
+        let parts = view::parts(key);
+        if !self.ended_keys.contains(&parts) {
+            self.ended_keys.push(parts);
+        }
+    }
 }

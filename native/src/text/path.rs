@@ -10,7 +10,7 @@ pub type StepId = u16;
 pub const TOP: StepId = 0;
 /// Not on any path.
 pub const NOWHERE: StepId = u16::MAX;
-/// A string somewhere below a path that goes deep.
+/// A string or a number somewhere below a path that goes deep.
 pub const BELOW: StepId = u16::MAX - 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,10 @@ impl Steps {
         Self { steps: vec![Step::new(TOP, false)], ignore_case }
     }
 
+    pub fn ignores_case(&self) -> bool {
+        self.ignore_case
+    }
+
     /// Adds `path`, such as `messages[].content[].text`; the empty one is the document.
     pub fn add(&mut self, path: &str) -> Result<StepId, PathError> {
         let mut at = TOP;
@@ -70,7 +74,7 @@ impl Steps {
         Ok(at)
     }
 
-    /// Has every string below this step noted.
+    /// Has every string and number below this step noted.
     pub fn go_deep(&mut self, step: StepId) {
         if let Some(step) = self.steps.get_mut(usize::from(step)) {
             step.deep = true;
@@ -156,7 +160,7 @@ impl Steps {
 }
 
 /// Whether both are the same name without case. For Go, two letters of ASCII have a third form, which takes more bytes.
-fn is_folded(known: &str, name: &str) -> bool {
+pub fn is_folded(known: &str, name: &str) -> bool {
     let fold = |char: char| match char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

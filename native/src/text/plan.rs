@@ -42,6 +42,8 @@ pub(super) struct LaneRule {
     pub(super) shadow: Option<Arc<Patterns>>,
     /// The call whose arguments these are, and on which conditions.
     pub(super) tool: Option<(usize, Vec<Condition>)>,
+    /// From the arguments to the name of that call, where both are in one event.
+    pub(super) named: Option<Route>,
 }
 
 pub(super) struct EndRule {
@@ -185,6 +187,7 @@ impl Builder {
             self.steps.go_deep(step);
         }
         self.places.push((step, Role::Lane(index)));
+        let named = tool.map(|(_, call)| self.route(step, &call.name)).transpose()?;
         let tool = tool.map(|(index, call)| Ok((index, self.conditions(step, &call.when)?))).transpose()?;
         let rule = LaneRule {
             conditions: self.conditions(step, &lane.when)?,
@@ -199,6 +202,7 @@ impl Builder {
             shadow: shadow.get(&lane.name).filter(|patterns| !patterns.is_empty()).map(Arc::clone),
             name: lane.name.clone(),
             tool,
+            named,
         };
         Ok((lane.path.clone(), rule))
     }

@@ -5,7 +5,7 @@
 
 use super::escape;
 use super::json::{Kind, Node, Tree};
-use super::path::{PathError, StepId, Steps};
+use super::path::{PathError, StepId, Steps, is_folded};
 use super::shape::When;
 
 /// The way from a value on one path to those on another.
@@ -24,6 +24,7 @@ pub struct Condition {
     any_of: Vec<String>,
     or_absent: bool,
     negated: bool,
+    ignore_case: bool,
     /// Where the answer for one shared value is remembered.
     slot: usize,
 }
@@ -87,7 +88,8 @@ impl Condition {
         let slot = *slots;
         *slots += 1;
         let route = Route::new(steps, from, to);
-        Ok(Self { route, any_of: when.any_of.clone(), or_absent: when.or_absent, negated: when.negated, slot })
+        let (any_of, ignore_case) = (when.any_of.clone(), steps.ignores_case());
+        Ok(Self { route, any_of, or_absent: when.or_absent, negated: when.negated, ignore_case, slot })
     }
 
     pub fn holds(&self, tree: &Tree<'_>, from: u32, answers: &mut Answers) -> bool {
@@ -120,11 +122,18 @@ impl Condition {
             Kind::String if value.escaped => {
                 let mut text = String::new();
                 escape::decode(tree.content(node), &mut text);
-                self.any_of.contains(&text)
+                self.names(&text)
             }
-            Kind::String => self.any_of.iter().any(|known| known == tree.content(node)),
+            Kind::String => self.names(tree.content(node)),
             Kind::True | Kind::False | Kind::Number => self.any_of.iter().any(|known| known == tree.raw(node)),
         }
+    }
+
+    /// Some servers take `System` for `system`, and to others it is a role that they do not know. Where case is ignored both
+    /// are meant: it is one of `any_of`, and it is none of them.
+    fn names(&self, text: &str) -> bool {
+        let folds = self.ignore_case && !self.negated;
+        self.any_of.iter().any(|known| known == text || folds && is_folded(known, text))
     }
 }
 

@@ -65,9 +65,15 @@ impl Engine {
         let tree = &event.tree;
         for (node, range) in &self.new {
             let made = &self.made[range.clone()];
-            if made != tree.content(*node).as_bytes() {
-                let span = tree.nodes[*node as usize].range();
+            if made == tree.text(*node).as_bytes() {
+                continue;
+            }
+            let value = &tree.nodes[*node as usize];
+            let span = value.range();
+            if value.kind == Kind::String {
                 self.edits.replace(span.start + 1..span.end - 1, made);
+            } else {
+                self.edits.replace(span, &[b"\"", made, b"\""].concat());
             }
         }
         let now = !self.edits.is_empty();
@@ -126,10 +132,7 @@ impl Engine {
         for (rule, node) in &event.view.ends {
             let mut end = String::new();
             view::key(&self.plan.ends[*rule].key, &event.tree, *node, &mut end);
-            let parts = view::parts(&end);
-            if !self.outcome.ended_keys.contains(&parts) {
-                self.outcome.ended_keys.push(parts);
-            }
+            self.outcome.note_end(&end);
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Lane {
     pub(super) key: String,
     duplicate: u32,
     begins: String,
+    /// The number of the call of a tool that it is of.
+    pub(super) call: Option<u64>,
     pub(super) text: Text,
     /// What may be sent when the arguments of a call are known to be allowed.
     pub(super) waiting: Option<Vec<u8>>,
@@ -31,8 +33,8 @@ pub(super) struct Store {
     pub(super) lanes: Vec<Lane>,
     /// Where the next one is looked for first: pieces of several texts come in turns.
     likely: usize,
-    key: String,
-    begins: String,
+    pub(super) key: String,
+    pub(super) begins: String,
 }
 
 impl Lane {
@@ -42,6 +44,7 @@ impl Lane {
             key: String::new(),
             duplicate: 0,
             begins: String::new(),
+            call: None,
             text: Text::new(rule, hash_key),
             waiting: None,
             template: Template::default(),
@@ -51,33 +54,38 @@ impl Lane {
 }
 
 impl Store {
-    /// Finds the text that a hit is a piece of, or begins one if there is room. A text that ends with that goes to `ended`.
-    pub(super) fn owner(
-        &mut self,
-        plan: &FilterPlan,
-        tree: &Tree<'_>,
-        hit: &Hit,
-        hash_key: &Arc<[u8]>,
-        ended: &mut Vec<Lane>,
-    ) -> Option<usize> {
-        let rule = &plan.lanes[hit.rule];
+    /// Notes under which key a hit stands, and what begins with it.
+    pub(super) fn look_at(&mut self, rule: &LaneRule, tree: &Tree<'_>, hit: &Hit) {
         self.key.clear();
         self.begins.clear();
         view::key(&rule.key, tree, hit.place, &mut self.key);
         if let Some(node) = rule.begins.as_ref().and_then(|route| route.last(tree, hit.place)) {
             view::scalar(tree, node, &mut self.begins);
         }
+    }
+
+    /// Finds the text that the hit which was looked at is a piece of, or begins one if there is room. A text that ends with
+    /// that goes to `ended`.
+    pub(super) fn owner(
+        &mut self,
+        plan: &FilterPlan,
+        (hit, call): (&Hit, Option<u64>),
+        hash_key: &Arc<[u8]>,
+        ended: &mut Vec<Lane>,
+    ) -> Option<usize> {
         let found = self.find(hit);
         if let Some(at) = found
-            && (self.begins.is_empty() || self.begins == self.lanes[at].begins)
+            && (self.begins.is_empty() || self.begins == self.lanes[at].begins || call.is_some())
+            && self.lanes[at].call == call
         {
             return found;
         }
         if found.is_none() && self.lanes.len() >= MOST {
             return None;
         }
-        let mut lane = Lane::new(hit.rule, rule, hash_key);
+        let mut lane = Lane::new(hit.rule, &plan.lanes[hit.rule], hash_key);
         lane.duplicate = hit.duplicate;
+        lane.call = call;
         lane.key.push_str(&self.key);
         lane.begins.push_str(&self.begins);
         match found {

@@ -68,8 +68,11 @@ fn edit(edits: &mut Edits, tree: &Tree<'_>, view: &View, node: u32, changes: &Ch
     let span = |node: u32| tree.nodes[node as usize].range();
     let text = span(node);
     edits.replace(text.start + 1..text.end - 1, changes.text);
-    let others = view.hits.iter().filter(|hit| hit.node != node && span(hit.node).len() > 2);
-    others.for_each(|hit| edits.replace(span(hit.node).start + 1..span(hit.node).end - 1, b""));
+    let others = view.hits.iter().map(|hit| hit.node).filter(|other| *other != node);
+    others.for_each(|other| {
+        let is_string = tree.nodes[other as usize].kind == Kind::String;
+        edits.replace(span(other), if is_string { b"\"\"" } else { b"0" });
+    });
     for finish in &view.finish {
         if tree.nodes[*finish as usize].kind != Kind::Null {
             edits.replace(span(*finish), b"null");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::calls;
+use super::calls::{self, Told};
 use super::escape;
 use super::events::{Engine, Event};
 use super::frames::Framing;
@@ -89,7 +89,23 @@ impl Engine {
             return;
         }
         self.store.take_ended(&event.ends, &mut ended);
+        let followed = std::mem::take(&mut self.calls.followed);
+        if !followed.is_empty() {
+            let is_followed = |lane: &mut Lane| lane.call.is_some_and(|call| followed.contains(&call));
+            ended.extend(self.store.lanes.extract_if(.., is_followed));
+        }
         self.end(ended, event.sequence, out);
+        self.end_calls(&event.ends);
+    }
+
+    /// Judges calls that end without ever having had arguments.
+    pub(super) fn end_calls(&mut self, ends: &[String]) {
+        if self.ended || ends.is_empty() {
+            return;
+        }
+        if let Err(denied) = self.calls.all_ended(&self.plan, ends, &mut self.outcome) {
+            self.deny(&denied.0);
+        }
     }
 
     /// Ends texts: what they hold goes into their last string, if that is in this event, or into an event before it.
@@ -122,8 +138,8 @@ impl Engine {
     fn rest(&mut self, lane: &mut Lane) -> Result<(), Denied> {
         let plan = Arc::clone(&self.plan);
         let rule = &plan.lanes[lane.rule];
-        if let Some((call, _)) = &rule.tool {
-            self.calls.ended(&plan, *call, &lane.key, &mut self.outcome)?;
+        if let Some(call) = lane.call {
+            self.calls.ended(&plan, call, &mut self.outcome)?;
         }
         self.made.append(&mut lane.waiting.take().unwrap_or_default());
         let from = self.made.len();
@@ -146,14 +162,41 @@ impl Engine {
         if rule.complete || self.start.framing == Framing::Whole {
             return self.whole(event, hit, rule);
         }
-        match self.store.owner(&plan, &event.tree, hit, &self.start.hash_key, ended) {
-            Some(lane) => self.piece(event, hit, rule, lane),
-            None => self.whole(event, hit, rule),
+        self.store.look_at(rule, &event.tree, hit);
+        let call = self.call(event, hit, rule)?;
+        let owner = self.store.owner(&plan, (hit, call), &self.start.hash_key, ended);
+        let waits = match call {
+            Some(call) => self.calls.arguments(&plan, call, event.tree.content(hit.node), &mut self.outcome)?,
+            None => false,
+        };
+        match (owner, call) {
+            (Some(lane), _) => self.piece(event, hit, rule, (lane, waits)),
+            (None, Some(call)) => {
+                self.calls.ended(&plan, call, &mut self.outcome)?; // nobody would send later what waits
+                self.whole(event, hit, rule)
+            }
+            (None, None) => self.whole(event, hit, rule),
         }
     }
 
+    /// The number of the call whose arguments this string is a piece of, if rules for tools want to know.
+    fn call(&mut self, event: &mut Event<'_>, hit: &Hit, rule: &LaneRule) -> Result<Option<u64>, Denied> {
+        let Some((call, conditions)) = &rule.tool else { return Ok(None) };
+        if !all_hold(conditions, &event.tree, hit.node, &mut event.view.answers) {
+            return Ok(None);
+        }
+        let name = rule.named.as_ref().and_then(|route| route.last(&event.tree, hit.node));
+        let told = Told {
+            rule: *call,
+            key: &self.store.key,
+            begins: &self.store.begins,
+            named: name.map(|node| (self.outcome.events, node)),
+        };
+        Ok(Some(self.calls.of(&self.plan, &told, &mut self.outcome)?))
+    }
+
     fn whole(&mut self, event: &Event<'_>, hit: &Hit, rule: &LaneRule) -> Result<(), Denied> {
-        let content = event.tree.content(hit.node);
+        let content = event.tree.text(hit.node);
         let from = self.made.len();
         let text = self.whole.text(hit.rule, rule, &self.start.hash_key);
         let characters = text.feed(content, true, &mut self.scratch, &mut self.made);
@@ -177,11 +220,17 @@ impl Engine {
         Ok(())
     }
 
-    fn piece(&mut self, event: &mut Event<'_>, hit: &Hit, rule: &LaneRule, index: usize) -> Result<(), Denied> {
+    /// Works on a string of the text `index`; `waits`: what is made of it must not be sent yet.
+    fn piece(
+        &mut self,
+        event: &Event<'_>,
+        hit: &Hit,
+        rule: &LaneRule,
+        (index, waits): (usize, bool),
+    ) -> Result<(), Denied> {
         let content = event.tree.content(hit.node);
         let from = self.made.len();
         self.note_open(index);
-        let waits = self.arguments(event, hit, rule, index)?;
         let lane = &mut self.store.lanes[index];
         lane.last = Some((self.outcome.events, self.new.len()));
         let characters = lane.text.feed(content, false, &mut self.scratch, &mut self.made);
@@ -211,17 +260,6 @@ impl Engine {
             lane.template.set(event.frames, event.raw.clone(), hit.node);
         }
         Ok(())
-    }
-
-    /// Tells the rules for tools about a piece of arguments; whether it has to wait.
-    fn arguments(&mut self, event: &mut Event<'_>, hit: &Hit, rule: &LaneRule, index: usize) -> Result<bool, Denied> {
-        let Some((call, conditions)) = &rule.tool else { return Ok(false) };
-        if !all_hold(conditions, &event.tree, hit.node, &mut event.view.answers) {
-            return Ok(false);
-        }
-        let key = &self.store.lanes[index].key;
-        let content = event.tree.content(hit.node);
-        Ok(self.calls.arguments(&self.plan, *call, key, content, &mut self.outcome)?)
     }
 
     fn note_open(&mut self, index: usize) {

@@ -6,7 +6,7 @@ use super::path::BELOW;
 use super::plan::{FilterPlan, LaneRule, Role};
 use super::select::{Answers, Route, all_hold};
 
-/// A string that belongs to a lane.
+/// A string that belongs to a lane; where that goes deep, or a number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
     pub(super) rule: usize,
@@ -99,8 +99,7 @@ impl View {
         let value = &tree.nodes[place as usize];
         if lane.deep {
             if all_hold(&lane.conditions, tree, place, &mut self.answers) {
-                let strings = (place..value.next).filter(|node| tree.nodes[*node as usize].kind == Kind::String);
-                self.hits.extend(strings.map(|node| Hit { rule, node, duplicate: 0, place }));
+                self.hits.extend(tree.texts(place).map(|node| Hit { rule, node, duplicate: 0, place }));
             }
             return;
         }

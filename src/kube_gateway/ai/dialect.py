@@ -116,15 +116,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the filter of a response has seen. Lists and mappings are by what was seen first.
 
     `sent`: events that have gone out, with those that were added, without one that was denied; of those are `captured`,
-    `sequence` (the last number of an event) and `ended_keys` (of the ends, as `End.key` names them). `open_keys`: of texts
-    that have begun and not ended. `characters`: code points by lane, before any change. `matches` and `shadow_matches`: by
-    pattern id. `unreadable`: events that were no JSON, or too long, and passed as they were. `texts`: by lane, where they
-    were to be kept. `denied`: the pattern or tool rule that ended it. `cut`: the token limit did. `failed`: an event of
-    the upstream reported an error. `done`: the stream came to its end.
+    `sequence` (the last number of an event) and `ended_keys` (of the ends, as `End.key` names them). `opened`: the
+    bracket of an array has gone out, be it before any event. `open_keys`: of texts that have begun and not ended.
+    `characters`: code points by lane, before any change. `matches` and `shadow_matches`: by pattern id. `unreadable`:
+    events that were no JSON, or too long, and passed as they were. `texts`: by lane, where they were to be kept.
+    `denied`: the pattern or tool rule that ended it. `cut`: the token limit did. `failed`: an event of the upstream
+    reported an error. `done`: the stream came to its end.
     """
 
     events: int = 0
     sent: int = 0
+    opened: bool = False
     sequence: int | None = None
     model: str | None = None
     usage: dict[str, int] = {}

@@ -46,13 +46,13 @@ class When(_Part, frozen=True):
 class Lane(_Part, frozen=True):
     """Text of one kind, in the strings at `path`.
 
-    `deep`: every string below `path`, whatever its type (arguments that are an object). `key`, in streams: what tells the
-    pieces of one text from those of another (choice, content part, tool call); an index that is left out, or null, is the
-    first. `begins`: a member that is there only at the start of a text, such as a tool call's id: another value under the
-    same `key` begins a new text, none goes on with the last. `complete`: the text is whole where it stands, not a piece of
-    a text that other events continue; so are deep ones, and all of an answer that is one document. `copy`: complete, and
-    repeats text that was sent in pieces: masked as that was, not counted once more. `escaped`: the text is the source of a
-    JSON document. `immutable`: counted, never changed; patterns that deny apply.
+    `deep`: every string and number below `path`, whatever its type (arguments that are an object). `key`, in streams:
+    what tells the pieces of one text from those of another (choice, content part, tool call); an index that is left out,
+    or null, is the first. `begins`: a member that is there only at the start of a text, such as a tool call's id: another
+    value under the same `key` begins a new text, none goes on with the last. `complete`: the text is whole where it
+    stands, not a piece of a text that other events continue; so are deep ones, and all of an answer that is one document.
+    `copy`: complete, and repeats text that was sent in pieces: masked as that was, not counted once more. `escaped`: the
+    text is the source of a JSON document. `immutable`: counted, never changed; patterns that deny apply.
     """
 
     name: LaneName

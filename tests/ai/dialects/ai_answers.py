@@ -124,7 +124,7 @@ SAID = {
         "refusal": ["n"],
     },
     "responses": {"reasoning": ["Hm"], "output": ["Hello you"], "tool_arguments": ['{"city":"Oslo"}']},
-    "messages": {"reasoning": ["r"], "output": ["o1", "o2"], "tool_arguments": ["Oslo", "x"]},
+    "messages": {"reasoning": ["r"], "output": ["o1", "o2"], "tool_arguments": ["Oslo", "x", "1"]},
     "gemini": {"reasoning": ["r"], "output": ["o1"], "tool_arguments": ["Oslo", "c"], "tool": ["t"]},
     "ollama": {"output": ["o1"], "reasoning": ["r"], "tool_arguments": ["Oslo"]},
 }

@@ -59,7 +59,7 @@ def texts(lanes: tuple[Lane, ...], document) -> list[tuple[str, str]]:
         for place, value in at(document, lane.path):
             if all(holds(when, document, place) for when in lane.when):
                 found += [
-                    (lane.name, text) for text in (_strings(value) if lane.deep else [value]) if isinstance(text, str)
+                    (lane.name, text) for text in (_below(value) if lane.deep else [value]) if isinstance(text, str)
                 ]
     return found
 
@@ -72,12 +72,14 @@ def keys(lane: Lane, document) -> list[tuple[str, ...]]:
     ]
 
 
-def _strings(value):
+def _below(value):
+    """Yield what is below a value, numbers as they are written."""
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+            yield from _below(inner)
     else:
-        yield value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        yield json.dumps(value) if is_number else value
 
 
 def usage(shape, documents) -> dict[str, int]:

@@ -94,7 +94,8 @@ MATCHES = {
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_text_over_several_events_is_masked_wherever_it_stands(name, size):
     out, outcome = filtered(STREAMS[name], size=size, patterns=masks(MATCHES[name]))
-    expected = {lane: text.replace(MATCHES[name], "***") for lane, text in said(name, STREAMS[name].body).items()}
+    left = '{"city":"***"}' if MATCHES[name].startswith("{") else "***"  # arguments stay JSON
+    expected = {lane: text.replace(MATCHES[name], left) for lane, text in said(name, STREAMS[name].body).items()}
     assert said(name, out) == expected
     assert outcome.matches == {MATCHES[name]: 1}
     assert MATCHES[name] not in json.dumps(documents(name, out), ensure_ascii=False).replace("\\", "")
@@ -256,6 +257,12 @@ def test_an_ended_stream_of_gemini_ends_for_its_client(replay, options, reason):
     chunks = list(client.models.generate_content_stream(model="m", contents="?"))
     assert chunks[-1].candidates[0].finish_reason.value == ("BLOCKLIST" if reason == "blocked" else "MAX_TOKENS")
     assert len([chunk for chunk in chunks if chunk.candidates[0].finish_reason]) == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_array_whose_first_word_is_denied_is_one(size):
+    elements = json.loads(ended(STREAMS["gemini array"], size=size, patterns=masks("Hm", action="deny")))
+    assert [element["candidates"][0]["finishReason"] for element in elements] == ["BLOCKLIST"]
 
 
 @pytest.mark.parametrize(("options", "reason"), ENDS)

@@ -140,6 +140,13 @@ def test_an_array_that_is_ended_is_one(after):
     assert whole[-1]["candidates"][0]["finishReason"] == "BLOCKLIST"
 
 
+def test_an_array_that_is_ended_before_its_first_element_is_one():
+    request = streamed(target="/v1beta/models/m:streamGenerateContent")
+    ending = API.ending(request, outcome=outcome(sent=0, opened=True), reason="blocked", message=SAYS_NO)
+    [only] = json.loads(b"[" + ending)
+    assert only["candidates"][0]["finishReason"] == "BLOCKLIST"
+
+
 def test_only_candidates_that_have_not_finished_are_finished():
     seen = outcome(open_keys=(("",), ("2",)), ended_keys=(("1",),))
     ending = API.ending(streamed(choices=2), outcome=seen, reason="blocked", message="")

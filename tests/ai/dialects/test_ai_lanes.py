@@ -313,7 +313,7 @@ def test_arguments_that_are_objects_are_read_to_the_bottom():
         "done": False,
     }
     shape = endpoint("ollama", "chat").stream
-    assert texts(shape.lanes, line) == [("output", ""), *(("tool_arguments", each) for each in ("Oslo", "x", "z"))]
+    assert texts(shape.lanes, line) == [("output", ""), *(("tool_arguments", each) for each in ("Oslo", "x", "z", "1"))]
 
 
 def test_prompts_in_numbers_are_where_no_text_is():

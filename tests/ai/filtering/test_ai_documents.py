@@ -237,9 +237,9 @@ def test_conditions_mean_the_same_element():
     assert hits({"path": "m[].c[].t", "when": [{"path": "m[].c[].k", "any_of": ["7"]}]}, body) == ["6"]
 
 
-def test_deep_lanes_have_every_string_and_scalars_have_all_but_containers():
+def test_deep_lanes_have_every_string_and_number_and_scalars_have_all_but_containers():
     body = b'{"a":{"x":["1",2,{"y":"3"}],"z":null},"n":[1e400,true,null,"s",{}],"a":"4"}'
-    assert hits({"path": "a", "deep": True}, body) == ["1", "3", "4"]
+    assert hits({"path": "a", "deep": True}, body) == ["1", "2", "3", "4"]
     assert hits({"path": "n[]", "scalar": True}, body) == ["1e400", "true", "null", "s"]
     assert hits({"path": "n[]", "any": True}, body) == ["1e400", "true", "null", "s", "{}"]
     assert hits({"path": "n[]"}, body) == ["s"]

@@ -137,6 +137,18 @@ def test_a_denial_in_an_event_that_finishes_leaves_the_finish_to_the_caller():
     assert filtering.feed(said("a secret", finish='"stop"')) == said("a ")
 
 
+def test_what_is_noted_of_how_a_stream_ends_is_bounded():
+    filtering = plan(CHAT).start(framing="sse")
+    for number in range(3000):
+        filtering.feed(said("x", index=number, finish=f'"{number}"'))
+    for event in (said("x", finish=f'"{"long" * 100}"'), said("x", finish='"stop"')):
+        assert filtering.feed(event) == event
+    seen = outcome(filtering)
+    assert seen.ended_keys == tuple((str(number),) for number in range(1024))
+    assert seen.finish == tuple(map(str, range(1024)))
+    assert seen.open_keys == ()
+
+
 def test_shadow_patterns_are_counted_and_hold_nothing():
     shadow = {"output": patterns(Pattern(id="s", literal="banned"), Pattern(id="d", literal="x", action="deny"))}
     filtering = plan(CHAT, shadow=shadow).start(framing="sse")
@@ -339,6 +351,19 @@ def test_an_array_stays_one_when_events_are_added_before_its_end():
     body = b'{"error":{"code":429}}'
     assert run(error, [body]) == body
     assert outcome(error).failed
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "body", [b'[{"candidates":[{"content":{"parts":[{"text":"secret"}]}}]}]', b" [\n1]", b'{"x":1}']
+)
+def test_it_is_told_that_an_array_has_been_opened(size, body):
+    deny = patterns(Pattern(id="no", literal="secret", action="deny"))
+    filtering = plan(_gemini_shapes.STREAM, mask=deny).start(framing="array")
+    assert not outcome(filtering).opened
+    out = b"".join(filtering.feed(body[at : at + size]) for at in range(0, len(body), size))
+    assert outcome(filtering).opened == out.strip().startswith(b"[") == (b"[" in body[:2])
+    assert (outcome(filtering).sent == 0) == (b"1" not in out)
 
 
 def test_an_error_in_the_stream_comes_after_what_was_held():

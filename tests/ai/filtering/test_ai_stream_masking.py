@@ -21,6 +21,7 @@ from wire import (
     written,
 )
 
+from kube_gateway.ai.detect import DETECTORS
 from kube_gateway.ai.dialects import _anthropic_shapes, _gemini_shapes, _openai_chat_shapes, _openai_responses_shapes
 from kube_gateway.ai.dialects.ollama import DIALECT as OLLAMA
 from kube_gateway.ai.dialects.openai_completions import DIALECT as COMPLETIONS
@@ -131,6 +132,29 @@ def test_blocks_of_a_message_are_masked_and_end_before_they_are_stopped(data, te
             stopped.add(event["index"])
     assert whole_text(said[0]) == masked(text)
     assert whole_text(said[1]) == MASK.mask(inner, escaped=True)[0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"card": 4111111111111111, "n": -12}', '{"card": "[card]", "n": -12}'),
+        ('{"n":[true,4111111111111111]}', '{"n":[true,"[card]"]}'),
+        ("4111111111111111", '"[card]"'),
+        ("12", "12"),
+    ],
+)
+def test_a_number_in_arguments_becomes_a_string_wherever_it_is_cut(arguments, expected, size):
+    filtering = plan(_openai_chat_shapes.STREAM, mask=patterns(DETECTORS["card"].pattern()), lanes=ESCAPED_LANES).start(
+        framing="sse"
+    )
+    call = '{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":%s}}]}}]}'
+    pieces = [call % json.dumps(arguments[at : at + size]) for at in range(0, len(arguments), size)]
+    end = '{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}'
+    out = sse(run(filtering, [f"data: {each}\n\n".encode() for each in (*pieces, end)]))
+    deltas = [json.loads(raw)["choices"][0]["delta"] for _, raw in out]
+    assert "".join(delta["tool_calls"][0]["function"]["arguments"] for delta in deltas[:-1]) == expected
+    assert deltas[-1] == {}
 
 
 @cases(500)

@@ -3,6 +3,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from masking_cases import RULES_AND_TEXT, compiled, pieces_of
 from masking_reference import Of, Rule, Sequence, walk
 
 from kube_gateway._native import Patterns
+from kube_gateway.ai.detect import DETECTORS
 from properties import cases
 
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -61,8 +63,10 @@ def units(source: str, *, ended: bool) -> list[tuple[str, str]]:
 @cases(1500)
 @given(st.data(), RULES_AND_SOURCE)
 def test_escapes_are_seen_through_and_kept_where_nothing_is_masked(data, rules_and_source):
+    """All of it in one string of the document."""
     rules, source = rules_and_source
     masker = compiled(rules).masker(escaped=True, hash_key=b"key")
+    assert masker.feed('"') == '"'
     out = fed = ""
     for piece in data.draw(st.one_of(st.just(list(source)), pieces_of(source))):
         out += masker.feed(piece)
@@ -99,3 +103,61 @@ def test_a_banned_word_cannot_hide_in_escapes(written):
     patterns = Patterns(b'[{"id": "word", "literal": "banned"}]')
     assert patterns.mask(f'{{"q":"{written}\\n"}}', escaped=True) == ('{"q":"***\\n"}', {"word": 1}, None)
     assert patterns.mask(f'{{"q":"{written}\\n"}}')[1] == {}
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-200, 200)
+    | st.sampled_from([1.5e7, 81.5, -0.0])
+    | st.text('ab18 "\\é', max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab1"', max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+ACROSS = (r"a.*b", r"1[^b]*8", "[0-9]+", '"[^"]*"', r'b": *"?[a1 ]', "[\\[\\]{}:,]", "true|ul", r"\s+", "a", ".*")
+
+
+@cases(1500)
+@given(st.data(), VALUES, st.lists(st.sampled_from(ACROSS), min_size=1, max_size=3, unique=True))
+def test_whatever_matches_a_document_stays_a_document_of_the_same_structure(data, value, regexes):
+    source = json.dumps(value, indent=data.draw(st.sampled_from([None, 1])), ensure_ascii=data.draw(st.booleans()))
+    rules = [{"id": regex, "regex": regex, "replacement": '<"\\>'} for regex in regexes]
+    patterns = Patterns(json.dumps(rules).encode())
+    whole, counts, _ = patterns.mask(source, escaped=True)
+    masker = patterns.masker(escaped=True)
+    assert "".join([masker.feed(piece) for piece in data.draw(pieces_of(source))]) + masker.finish() == whole
+    assert kinds(pairs(whole), replaced=bool(counts)) == kinds(pairs(source), replaced=bool(counts))
+    if not counts:
+        assert whole == source
+
+
+def pairs(source: str) -> object:
+    return json.loads(source, object_pairs_hook=tuple)
+
+
+def kinds(value: object, *, replaced: bool) -> object:
+    """What a value is made of; a number or a word may have become a string."""
+    if isinstance(value, list):
+        return [kinds(each, replaced=replaced) for each in value]
+    if isinstance(value, tuple):
+        return tuple(kinds(each, replaced=replaced) for _, each in value)
+    return "scalar" if replaced else value
+
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize(
+    ("source", "masked"),
+    [
+        ('{"card": 4111111111111111}', '{"card": "[card]"}'),
+        ('[4111111111111111,"4111111111111111"]', '["[card]","[card]"]'),
+        (f'{{"aws_secret_access_key": "{SECRET}"}}', '{"aws_secret_access_key": "[aws_key]"}'),
+        (f'{{"cmd":"export AWS_SECRET_ACCESS_KEY={SECRET}"}}', '{"cmd":"export [aws_key]"}'),
+        (f'{{"file":"\\"secret_access_key\\": \\"{SECRET}\\""}}', '{"file":"\\"[aws_key]\\""}'),
+    ],
+)
+def test_what_detectors_find_leaves_a_document(source, masked):
+    patterns = Patterns(json.dumps([msgspec.to_builtins(each.pattern()) for each in DETECTORS.values()]).encode())
+    assert patterns.mask(source, escaped=True)[0] == masked
+    assert json.loads(masked)

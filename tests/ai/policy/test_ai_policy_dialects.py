@@ -204,6 +204,42 @@ def test_a_call_of_a_tool_is_held_to_conditions(api, arguments, allowed):
         assert (out.status, trial.call.rule, trial.call.blocked) == (403, "sql", "tool_denied")
 
 
+PAID = {"card": 4111111111111111, "others": [{"card": "4111111111111111"}, -1.50, 4111111111111112], "ok": True}
+MASKED = {"card": "[card]", "others": [{"card": "[card]"}, -1.50, 4111111111111112], "ok": True}
+
+
+def test_numbers_in_arguments_of_tools_are_masked(api):
+    trial = scene("kind: detect, name: d, detectors: [card], lanes: [tool_arguments]")
+    body = json.dumps(api.call("pay", PAID)).encode()
+    out = answered(api, asks(api, trial), body, stream=False)
+    assert json.loads(out) == api.call("pay", MASKED)
+    assert b"-1.5" in out
+    assert trial.call.matches == {"d": 2}
+
+
+def test_a_number_in_arguments_of_tools_can_be_denied(api):
+    trial = scene("kind: detect, name: d, detectors: [card], lanes: [tool_arguments], action: deny")
+    reply = answered(
+        api, asks(api, trial), json.dumps(api.call("pay", {"card": 4111111111111111})).encode(), stream=False
+    )
+    assert (reply.status, trial.call.rule) == (403, "d")
+
+
+@pytest.mark.parametrize(
+    ("target", "around"),
+    [
+        ("/api/chat", {"role": "assistant", "tool_calls": [{"function": {"name": "pay", "arguments": PAID}}]}),
+        ("/v1/messages", {"role": "assistant", "content": [{"type": "tool_use", "name": "pay", "input": PAID}]}),
+    ],
+)
+def test_numbers_in_arguments_that_are_sent_along_are_masked(target, around):
+    trial = scene("kind: detect, name: d, detectors: [card], lanes: [tool_arguments]")
+    decision = trial.decide("POST", target, {"model": "m", "messages": [around]})
+    assert sent(decision) == json.loads(
+        json.dumps({"model": "m", "messages": [around]}).replace(json.dumps(PAID), json.dumps(MASKED))
+    )
+
+
 def test_a_server_that_does_not_stream_though_asked_to_does_not_get_past_the_rules(api):
     trial = scene("kind: words, name: w, words: [bluebird], lanes: [answer]", head="askUsage: false")
     decision = asks(api, trial, stream=True)

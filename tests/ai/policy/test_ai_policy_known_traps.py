@@ -135,6 +135,59 @@ def test_of_two_roles_both_are_meant(target, roles, lane):
     assert decision.reply.status == 403
 
 
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "/v1/responses", "/api/chat", "/v1/messages"])
+@pytest.mark.parametrize(
+    ("role", "lane", "denied"),
+    [
+        ("System", "system", True),
+        ("SYSTEM", "system", True),
+        (r"\u0053ystem", "system", True),
+        ("\u017fyste\u006d", "system", True),
+        ("System", "user", True),
+        ("system", "user", False),
+        ("Assistant", "assistant", True),
+        ("User", "user", True),
+        ("User", "system", False),
+    ],
+)
+def test_a_role_in_another_case_is_that_role_and_an_unknown_one(target, role, lane, denied):
+    """Ollama lowers it, and templates of other servers know it in one case only."""
+    rule = f"{{kind: words, name: w, words: [secret], lanes: [{lane}], action: deny}}"
+    message = f'{{"role":"{role}","content":"secret"}}'
+    body = f'{{"model":"m","messages":[{message}],"input":[{message}]}}'
+    reply = Scene(f"version: 1\nrules: [{rule}]").decide("POST", target, body).reply
+    assert (None if reply is None else reply.status) == (403 if denied else None)
+
+
+@pytest.mark.parametrize(("target", "role"), [("/v1/chat/completions", "Tool"), ("/api/chat", "TOOL")])
+def test_results_of_tools_are_known_in_any_case(target, role):
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [tool], action: deny}]")
+    reply = scene.decide("POST", target, f'{{"model":"m","messages":[{{"role":"{role}","content":"secret"}}]}}').reply
+    assert reply is not None
+
+
+@pytest.mark.parametrize("roles", ['"role":"System"', '"role":"system","role":"user"'])
+def test_a_text_of_two_lanes_is_masked_for_both(roles):
+    scene = Scene(
+        "version: 1\nrules:\n"
+        "- {kind: words, name: s, words: [one], lanes: [system]}\n"
+        "- {kind: words, name: u, words: [two], lanes: [user]}\n"
+    )
+    for words, left in (("one two", "*** ***"), ("two", "***"), ("one", "***")):
+        body = f'{{"model":"m","messages":[{{{roles},"content":"{words}"}}]}}'
+        decision = scene.decide("POST", "/v1/chat/completions", body)
+        assert decision.body == body.replace(words, left).encode()
+
+
+@pytest.mark.parametrize(("count", "status"), [(200_000, None), (300_000, 400)])
+def test_a_body_of_many_small_texts_takes_no_memory_without_bound(count, status):
+    """Each takes a few bytes in the body and two hundred here."""
+    scene = Scene("version: 1\nrules: [{kind: words, name: w, words: [secret], lanes: [prompt]}]")
+    body = f'{{"model":"m","messages":[{{"role":"user","content":[{",".join(["1", chr(34) * 2] * (count // 2))}]}}]}}'
+    reply = scene.decide("POST", "/v1/chat/completions", body).reply
+    assert (None if reply is None else reply.status) == status
+
+
 @pytest.mark.parametrize("words", ["", "rules: [{kind: words, name: w, words: [x], lanes: [output], action: deny}]"])
 @pytest.mark.parametrize("unreadable", ["block", "pass"])
 def test_answers_of_any_type_are_read_where_what_cannot_be_read_is_blocked(words, unreadable):

@@ -45,6 +45,11 @@ pub(super) struct Array {
 }
 
 impl Array {
+    /// Whether the opening bracket has been handed out.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.place, Place::Before | Place::Other(_))
+    }
+
     pub(super) fn next(&mut self, buffer: &mut Buffer, parts: &mut Parts, longest: usize) -> Option<Piece> {
         match &mut self.place {
             Place::Before => self.before(buffer, parts, longest),

@@ -176,6 +176,11 @@ impl Frames {
         }
     }
 
+    /// Whether the beginning of an array has been handed out.
+    pub fn is_open_array(&self) -> bool {
+        matches!(&self.kind, Kind::Array(array) if array.is_open())
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.buffer.bytes
     }

@@ -63,6 +63,11 @@ class Prompt:
         return self._changed is not None and self._changed != self._hit.text
 
     @property
+    def start(self) -> int:
+        """Where in the body it stands, in bytes."""
+        return self._hit.start
+
+    @property
     def size(self) -> int:
         """Bytes of the text as it stands in the body."""
         return self._hit.end - self._hit.start

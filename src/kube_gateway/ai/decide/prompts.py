@@ -17,7 +17,12 @@ def decide_prompts(exchange: Exchange, snapshot: Snapshot, selection: Selection,
     if not selection.prompt:
         return
     changed: dict[str, int] = {}
+    before: Prompt | None = None
     for prompt in exchange.prompts:
+        # A message of two roles is a text of two lanes: what one has made of it the other goes on with.
+        if before is not None and before.changed and before.start == prompt.start:
+            prompt.change(before.text)
+        before = prompt
         matchers = selection.prompt.get(prompt.lane.name)
         if matchers is None:
             continue

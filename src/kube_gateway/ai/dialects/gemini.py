@@ -148,7 +148,8 @@ class Gemini:
         value = _answer(asked, candidates=candidates, usage=outcome.usage, identity=identity)
         if not _in_array(asked):
             return _wire.event(value)
-        return (b"," if outcome.sent else b"[") + b"\r\n" + _wire.document(value) + b"\r\n]"
+        before = b"," if outcome.sent else b"" if outcome.opened else b"["
+        return before + b"\r\n" + _wire.document(value) + b"\r\n]"
 
     def totals(self, usage: Mapping[str, int]) -> Totals:
         """Return the totals: results of tools are beside the prompt, and thoughts beside the candidates."""
