@@ -145,6 +145,11 @@ class Pods:
             assert time.monotonic() < deadline, f"{counter} of {name} is {value}, not {at_least}"
             time.sleep(0.2)
 
+    def counts(self, name, counter, exactly) -> None:
+        """Wait until a counter that only grows is so high, and see that it stays there."""
+        self.wait_counter(name, counter, exactly)
+        assert self.counter(name, counter, fresh=True) == exactly
+
     def wait_gateway(self, name, state, *, timeout=10.0) -> None:
         """Wait until the manager has heard that the gateway is in that state."""
         deadline = time.monotonic() + timeout
