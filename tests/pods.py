@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -18,16 +19,41 @@ from kube_gateway.local import cgroups, lifecycle, network
 from kube_gateway.local.client import LocalClient
 from kube_gateway.local.instance import Instance
 from kube_gateway.local.launch import in_namespace, in_pod
-from kube_gateway.local.store import load_all, save
+from kube_gateway.local.store import load_all, save, start_time
 from kube_gateway.observe.capture import Capture
 from kube_gateway.observe.proof import examine
 
 TIMEOUT = 60.0
+GONE_WITHIN = 5.0
 
 
 def annotations(settings: dict[str, str]) -> dict[str, str]:
     """encrypt="true" as an annotation; underscores are dashes."""
     return {f"kube-gateway.io/{key.replace('_', '-')}": value for key, value in settings.items()}
+
+
+def kill_processes(pids: Iterable[int]) -> None:
+    """SIGKILL, and wait until they have gone: until then they hold their sockets, and may answer once more."""
+    started = {pid: start_time(pid) for pid in pids}
+    for number, pid in enumerate(started):
+        # Without its supervisor a worker ends by itself, perhaps before it is its turn.
+        with suppress(ProcessLookupError) if number else nullcontext():
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + GONE_WITHIN
+    while left := [pid for pid in started if _is_there(pid, started[pid])]:
+        assert time.monotonic() < deadline, f"still there {GONE_WITHIN:g} s after SIGKILL: {left}"
+        time.sleep(0.005)
+
+
+def _is_there(pid: int, started: int) -> bool:
+    """Whether anything of a process runs. One that is waited for by nobody has gone, too."""
+    if now := start_time(pid):
+        return now == started
+    # Its first thread has ended; others may do so a moment later, and have its sockets until then.
+    try:
+        return any(start_time(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return False
 
 
 class Pods:
@@ -119,6 +145,11 @@ class Pods:
             assert time.monotonic() < deadline, f"{counter} of {name} is {value}, not {at_least}"
             time.sleep(0.2)
 
+    def counts(self, name, counter, exactly) -> None:
+        """Wait until a counter that only grows is so high, and see that it stays there."""
+        self.wait_counter(name, counter, exactly)
+        assert self.counter(name, counter, fresh=True) == exactly
+
     def wait_gateway(self, name, state, *, timeout=10.0) -> None:
         """Wait until the manager has heard that the gateway is in that state."""
         deadline = time.monotonic() + timeout
@@ -187,12 +218,12 @@ class Pods:
             time.sleep(0.02)
 
     def kill_gateway(self, name, part=None, *, cgroup=cgroups.GATEWAY) -> None:
-        """SIGKILL for the worker, or for everything of the gateway."""
+        """SIGKILL for the worker, or for everything of the gateway, the supervisor first, so that it starts no other.
+
+        Returns when what was killed has gone.
+        """
         processes = self.gateway_processes(name, cgroup)
-        for pid in [processes[part]] if part else processes.values():
-            # Without its supervisor a worker ends by itself, perhaps before it is its turn.
-            with nullcontext() if part else suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_processes([processes[part] for part in ([part] if part else sorted(processes))])
 
     @contextmanager
     def capture(self, name):

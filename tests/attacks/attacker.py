@@ -1,8 +1,9 @@
 """A hostile peer: speaks TLS and frames to a gateway's port as told on stdin, and prints what came back, as JSON.
 
 Run inside a pod's network as `python attacker.py`; stdin is JSON with `to` (address), `chain` and `key` (PEM, or null),
-`send` (a list of hexadecimal strings), `alpn`, `tls` (false: no TLS at all), `hold` (seconds to wait for answers), `waits`
-(say `accepted` after the handshake, and go on with the next line of stdin).
+`send` (a list of hexadecimal strings), `alpn`, `tls` (false: no TLS at all), `hold` (seconds of silence after which no
+answer is waited for), `expect` (after so many bytes of answer no more is waited for), `waits` (say `accepted` after the
+handshake, and go on with the next line of stdin).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> None:
             sys.stdin.readline()
         for piece in order.get("send", []):
             connection.sendall(bytes.fromhex(piece))
-        answer["received"] = receive(connection, answer).hex()
+        answer["received"] = receive(connection, answer, order.get("expect")).hex()
     except OSError as error:
         answer["error"] = f"{type(error).__name__}: {error}"
     print(json.dumps(answer))
@@ -47,12 +48,16 @@ def wrapped(raw: socket.socket, order: dict) -> ssl.SSLSocket:
     return context.wrap_socket(raw)
 
 
-def receive(connection: socket.socket, answer: dict) -> bytes:
+def receive(connection: socket.socket, answer: dict, expect: int | None) -> bytes:
+    """What comes until the other side closes, says nothing for a while, or has said as much as is expected."""
     received = b""
+    answer["error"] = "closed"
     try:
         while piece := connection.recv(65536):
             received += piece
-        answer["error"] = "closed"
+            if expect is not None and len(received) >= expect:
+                answer["error"] = "answered"
+                break
     except TimeoutError:
         answer["error"] = "open"
     return received

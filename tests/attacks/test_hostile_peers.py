@@ -20,6 +20,9 @@ from kube_gateway.identity.authority import create_authority, load_authority
 
 pytestmark = pytest.mark.root
 PORT = 9000
+# An answer that comes is waited for so long (and for `expect` bytes of it no longer); silence is, by itself, half a second.
+PATIENCE = 10.0
+STATUS_LENGTH = 5
 ATTACKER = str(Path(__file__).with_name("attacker.py"))
 
 
@@ -110,7 +113,8 @@ def refused_with(pods, words: str, counter: str, **order) -> dict:
 
 def test_an_honest_frame_is_served(pods):
     """The attacks below fail for what is wrong with them, not because this peer cannot speak."""
-    answer = attack(pods, **good_certificate(pods), send=[open_frame(victim(pods), PORT, attacker(pods)).hex()])
+    sent = open_frame(victim(pods), PORT, attacker(pods))
+    answer = attack(pods, **good_certificate(pods), send=[sent.hex()], expect=STATUS_LENGTH, hold=PATIENCE)
     assert answer["received"].startswith("0200000100"), answer
 
 
@@ -152,7 +156,7 @@ def test_a_certificate_with_a_wrong_identity(pods, uris, words):
 
 
 def test_another_protocol_inside_tls(pods):
-    answer = attack(pods, **good_certificate(pods), alpn="h2")
+    answer = attack(pods, **good_certificate(pods), alpn="h2", hold=PATIENCE)
     assert not answer["handshake"] or answer["error"] != "open"
 
 
@@ -174,7 +178,8 @@ def test_an_open_that_is_malformed(pods):
         "fin without a stream": (frame(4, b""), "a frame without a stream where it has no place"),
     }
     for name, (sent, words) in malformed.items():
-        answer = refused_with(pods, words, "malformed_inbound", **good_certificate(pods), send=[sent.hex()])
+        order = {**good_certificate(pods), "send": [sent.hex()], "hold": PATIENCE}
+        answer = refused_with(pods, words, "malformed_inbound", **order)
         assert answer["error"] != "open", name
 
 
@@ -200,14 +205,16 @@ def test_an_open_that_stops_in_the_middle_holds_nothing_up(pods):
 def test_a_destination_that_is_not_the_pods(pods, to, port, words):
     target = pods.pod(to).addresses[0] if to.isalpha() else to
     sent = open_frame(target, port, attacker(pods))
-    answer = refused_with(pods, words, "denied_inbound", **good_certificate(pods), send=[sent.hex()])
+    order = {**good_certificate(pods), "send": [sent.hex()], "expect": STATUS_LENGTH, "hold": PATIENCE}
+    answer = refused_with(pods, words, "denied_inbound", **order)
     assert answer["received"] == frame(2, b"\x04").hex()
 
 
 def test_a_mapped_loopback_destination(pods):
     payload = bytes([1, 0]) + bytes(8) + address("::ffff:127.0.0.1", 22) + address("fd89::4", 1)
     words = "it is not an address of this pod"
-    answer = refused_with(pods, words, "denied_inbound", **good_certificate(pods), send=[frame(1, payload).hex()])
+    order = {**good_certificate(pods), "send": [frame(1, payload).hex()], "expect": STATUS_LENGTH, "hold": PATIENCE}
+    answer = refused_with(pods, words, "denied_inbound", **order)
     assert answer["received"] == frame(2, b"\x04").hex()
 
 
@@ -222,7 +229,8 @@ def test_the_same_offence_a_hundred_times_is_one_line_in_the_log(pods):
     sent = open_frame("10.89.0.77", PORT, attacker(pods)).hex()
     before = pods.counter("victim", "denied_inbound")
     # A denied stream is ended by the offender's RESET, then it asks again.
-    attack(pods, **good_certificate(pods), send=[sent, frame(5, b"").hex()] * 100)
+    order = {"send": [sent, frame(5, b"").hex()] * 100, "expect": 100 * STATUS_LENGTH, "hold": PATIENCE}
+    attack(pods, **good_certificate(pods), **order)
     pods.wait_counter("victim", "denied_inbound", before + 100)
     assert pods.log("victim").count("10.89.0.77") == 1
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from attacks.test_hostile_peers import ATTACKER, PORT, certificate, open_frame
+from attacks.test_hostile_peers import ATTACKER, PATIENCE, PORT, STATUS_LENGTH, certificate, open_frame
 from datapath import scripts
 from kube_gateway.identity.authority import load_authority
 from kube_gateway.local.launch import in_namespace
@@ -27,6 +27,8 @@ def test_a_session_accepted_under_a_root_that_was_replaced_opens_no_stream(insta
         "to": victim,
         "send": [open_frame(victim, PORT, own).hex()],
         "waits": True,
+        "expect": STATUS_LENGTH,
+        "hold": PATIENCE,
         **certificate(load_authority(instance.instance.authority), addresses=[own], life=10 * 86400),
     }
     line = in_namespace(instance.instance.pod_namespace("thief"), [sys.executable, "-u", ATTACKER])

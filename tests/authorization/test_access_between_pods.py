@@ -161,7 +161,7 @@ def test_a_change_ends_what_stands_and_is_no_longer_allowed_and_nothing_else(pod
         assert client.poll() is None
         client.kill()
         client.communicate()
-    assert pods.counter("orders", "authorization_ended", fresh=True) == 1
+    pods.counts("orders", "authorization_ended", 1)
     remove(pods, "orders")
     assert ask(pods, "job") == ["echo"]
 
@@ -181,7 +181,7 @@ def test_a_dry_run_counts_and_lets_pass(pods):
     apply(pods, NOBODY.replace("default: deny", "default: deny, dryRun: true"))
     assert ask(pods, "web") == ["echo"]
     pods.wait_log("orders", "would deny spiffe://cluster.local/ns/default/sa/web a connection to port 9000 (dry run)")
-    assert pods.counter("orders", "authorization_would_deny", fresh=True) == 1
+    pods.counts("orders", "authorization_would_deny", 1)
     assert pods.counter("orders", "authorization_denied") == 0
     (policy,) = pods.client.policies()
     assert (policy.selects, policy.denied, policy.would_deny) == (("orders",), 0, 1)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster
+from cluster import Cluster, ClusterError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).with_name("kube-gateway")
@@ -30,12 +30,13 @@ class Product:
         self.directory = directory
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`kube-gateway ARGUMENTS`."""
+        """`kube-gateway ARGUMENTS`. Raises ClusterError when it fails, unless there is no `check`."""
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         done = subprocess.run(
             [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
         )
-        assert done.returncode == 0 or not check, f"kube-gateway {' '.join(arguments)}: {done.stderr}"
+        if check and done.returncode != 0:
+            raise ClusterError(f"kube-gateway {' '.join(arguments)} failed ({done.returncode}): {done.stderr}")
         return done
 
     def authority_by_ourselves(self) -> None:

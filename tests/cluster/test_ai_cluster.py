@@ -54,6 +54,13 @@ def pods(cluster, product, namespace):
     server = pod("ollama", "ollama_program.py", PORT)
     cluster.apply(SERVICE + server, namespace)
     cluster.wait("pod/ollama", "Ready", namespace=namespace)
+    # A client that begins before the node's rules know the server would hang. By its full name: the pod's own, ollama, is
+    # in its /etc/hosts.
+    connect = f"import socket; socket.create_connection(('ollama.{namespace}', {PORT}), 3); print('connected')"
+    cluster.eventually(
+        "the Service answers",
+        lambda: cluster.exec("ollama", "python3", "-c", connect, container="app", namespace=namespace),
+    )
     cluster.apply(pod("client", "chat_program.py", "ollama", PORT, "a secret here"), namespace)
     cluster.wait("pod/client", "Ready", namespace=namespace)
     yield namespace
@@ -147,7 +154,7 @@ def test_ai_figures_are_shown(cluster, product, pods):
 
     cluster.eventually("the summary has them", counted, timeout=60)
     address = cluster.get("pod", "client", pods)["status"]["podIP"]
-    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
     page = cluster.exec(
         "ollama", "python3", "-c", read, f"http://{address}:9464/metrics", container="app", namespace=pods
     )

@@ -166,7 +166,8 @@ def test_the_rights_of_the_manifest_are_found_to_be_there_or_not(cluster, instal
 
 
 def test_waiting_ends(cluster, installed):
-    _, _, err = run(cluster, "check", "--namespace", installed, "--wait", "3")
+    # Long enough that a slow first look leaves time for another, of which it is then told.
+    _, _, err = run(cluster, "check", "--namespace", installed, "--wait", "8")
     assert "waiting until one replica leads\n" in err
 
 

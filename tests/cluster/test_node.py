@@ -170,13 +170,22 @@ def test_pods_run_on_while_the_api_server_is_away(cluster, pods):
     pid = cluster.pod_pid("web", "server", pods)
     address = cluster.get("service", "web", pods)["spec"]["clusterIP"]
     client = cluster.pod_pid("client", namespace=pods)
+    # What the node's rules do not know by then they cannot learn.
+    fetch(cluster, pods, "web")
+
+    def answer(host):
+        wget = ("/bin/timeout", "3", "/bin/wget", "-q", "-O-", f"http://{host}:8080/")
+        enter = ["nsenter", "-t", str(client), "-n", "-m", *wget]
+        done = subprocess.run(enter, capture_output=True, text=True, check=False)
+        return done.stdout if done.returncode == 0 else ""
+
     with cluster.without_api():
         with pytest.raises(ClusterError, match="refused"):
             cluster.kubectl("get", "pods")
         # Names and Services too: they are the node's.
         for host in (address, f"web.{pods}.svc.cluster.local"):
-            enter = ["nsenter", "-t", str(client), "-n", "-m", "/bin/wget", "-q", "-O-", f"http://{host}:8080/"]
-            assert subprocess.run(enter, capture_output=True, text=True, check=True).stdout == "hello\n"
+            said = cluster.eventually(f"{host} answers", lambda host=host: answer(host), timeout=20)
+            assert said == "hello\n"
     assert cluster.pod_pid("web", "server", pods) == pid
     assert fetch(cluster, pods, "web") == "hello\n"
 

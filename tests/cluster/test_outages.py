@@ -42,6 +42,8 @@ def without_watchers(cluster):
     cluster.eventually("no watcher", lambda: not cluster.kubectl("get", "pods", "-n", NAMESPACE, "-o", "name").strip())
 
 
+# Seven times watchers are killed and others start, which may take 90 s each on a busy machine.
+@pytest.mark.timeout(600)
 def test_the_watchers_are_killed_between_every_two_steps(cluster, product, pair, tmp_path):
     before = talk.reconnects(cluster, *PAIR, namespace=pair)
     with talk.undisturbed(cluster, *PAIR, namespace=pair):
@@ -131,6 +133,8 @@ def test_gateways_live_on_without_watchers(cluster, product, pair, tmp_path):
     cluster.eventually("it acts", lambda: "no others" in product.condition("left", pair)["message"], timeout=40)
 
 
+# It looks on for 130 s, and installs the watcher twice.
+@pytest.mark.timeout(600)
 def test_certificates_of_a_minute_are_renewed_under_traffic(cluster, product, pair, measured):
     product.install("--certificate-life=1m")
     try:

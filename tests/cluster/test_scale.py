@@ -12,6 +12,7 @@ import pytest
 import talk
 from product import NAMESPACE, PREFIX
 
+from cluster import ClusterError
 from kube_gateway.kube.client import KubernetesClient
 
 pytestmark = [pytest.mark.cluster, pytest.mark.root]
@@ -46,20 +47,25 @@ async def make_pods(cluster, namespace):
 
 
 def memory(pid: int) -> float:
-    """Resident memory of a process in MB."""
-    fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()
+    """Resident memory of a process in MB. Raises ClusterError when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()
+    except (OSError, IndexError) as error:
+        raise ClusterError(f"process {pid} has ended") from error
     return int(fields[0]) / 1000
 
 
+# A watcher may take minutes for all of them, and the API server for making and deleting them.
+@pytest.mark.timeout(600)
 def test_a_thousand_pods(cluster, product, namespace, measured):
     leader = product.leader()
     pid = cluster.pod_pid(leader, namespace=NAMESPACE)
     empty = memory(pid)
-    asyncio.run(make_pods(cluster, namespace))
-    known = memory(pid)
-    began = time.monotonic()
-    cluster.kubectl("annotate", "namespace", namespace, f"{PREFIX}encrypt=true")
     try:
+        asyncio.run(make_pods(cluster, namespace))
+        known = memory(pid)
+        began = time.monotonic()
+        cluster.kubectl("annotate", "namespace", namespace, f"{PREFIX}encrypt=true")
         cluster.eventually("all have a gateway", lambda: with_gateway(cluster, namespace) == PODS, timeout=240, every=1)
         took = time.monotonic() - began
         measured(

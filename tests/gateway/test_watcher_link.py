@@ -95,7 +95,7 @@ async def test_the_one_that_leads_is_asked_at_once_however_long_none_was_there(t
     watcher = Watcher(tmp_path, script=[leader], soon=True)
     watcher.refusals = [OSError("not there")] * 4
     # Pauses of 0.1, 0.2, 0.4 and 0.8 seconds come first.
-    await watcher.play(2.1)
+    await watcher.play(3.0)
     assert len(watcher.connects) >= 3
 
 

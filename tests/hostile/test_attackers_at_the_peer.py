@@ -104,10 +104,12 @@ incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
 tls = context.wrap_bio(incoming, outgoing)
 try: tls.do_handshake()
 except ssl.SSLWantReadError: pass
-s = socket.create_connection(({pods.address("target")!r}, 18443)); s.sendall(outgoing.read()); s.settimeout(1)
+s = socket.create_connection(({pods.address("target")!r}, 18443)); s.sendall(outgoing.read()); s.settimeout(10)
 got = b""
 try:
-    while piece := s.recv(65536): got += piece
+    while piece := s.recv(65536):
+        got += piece
+        if len(got) > 500: s.settimeout(0.5)
 except TimeoutError: pass
 print(got.hex())"""
     recorded = pods.in_network("recorder", sys.executable, "-c", text).stdout.strip()

@@ -137,7 +137,7 @@ def test_unfinished_handshakes_keep_nobody_out(pods, figures, kind, sources):
     outcome = unharmed(pods, figures, HANDSHAKES, most_mib=64, kind=kind, count=count, again=True, **chosen)
     assert outcome["made"] > count * 0.9
     assert outcome["standing"] <= 512 + 128
-    assert pods.counter("victim", "over_limit", fresh=True) > 0
+    pods.wait_counter("victim", "over_limit", 1)
     pods.wait_log("victim", "too many handshakes at once, the oldest one of")
 
 

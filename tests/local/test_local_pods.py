@@ -117,8 +117,10 @@ def test_a_gateway_leaves_a_pod_that_ended(instance):
 
 def test_delete_kills_what_ignores_signals_and_its_children(instance, cli):
     instance.run("one", "sh", "-c", "trap '' TERM INT HUP; sleep 3600 & setsid sleep 3600 & wait")
-    pids = instance.pod("one").pids
-    assert len(pids) >= 3
+    deadline = time.monotonic() + 10
+    while len(pids := instance.pod("one").pids) < 3:
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.05)
     assert cli("delete", "one").returncode == 0
     assert not [pid for pid in pids if start_time(pid)]
     assert remains.of_pod(instance, "one") == []

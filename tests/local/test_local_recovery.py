@@ -163,7 +163,10 @@ def test_the_manager_answers_root_only_even_where_files_do_not_say_so(instance):
 
 def test_exec_in_an_ended_pod_says_so(instance, cli):
     instance.run("one", "sh", "-c", "sleep 1")
-    time.sleep(3.0)
+    deadline = time.monotonic() + 10
+    while not (seen := instance.pod("one").state).startswith("ended"):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.05)
     done = cli("exec", "one", "--", "true")
     assert done.returncode == 1
     assert "ended" in done.stderr

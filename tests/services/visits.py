@@ -62,9 +62,20 @@ class Shop:
             LocalService(name=name, address=address, port=SERVICE_PORT, to=to, affinity_seconds=affinity)
         )
 
-    def let_it_be_known(self):
-        """A change of a Service is told to gateways right after it was answered; nobody says when they have it."""
-        time.sleep(1.0)
+    def let_it_be_known(self, *names, every=True, timeout=20.0):
+        """Visit until the pods `names` answer, each of them (or only some, without `every`), and nobody else; without names
+        until nobody does. A change of a Service is told to gateways right after it was answered, and nobody says when they
+        have it."""
+        deadline = time.monotonic() + timeout
+        wanted = set(names) or {""}
+        while True:
+            known = self._by_address()
+            visits = self.visit(4 * len(names) or 1, timeout=2)
+            seen = {"" if visit.error else known.get(visit.backend, visit.backend) for visit in visits}
+            if seen == wanted or (seen < wanted and not every):
+                return
+            assert time.monotonic() < deadline, f"{seen} answer, not {wanted}"
+            time.sleep(0.1)
 
     def visit(self, times=1, *, source="client", address=ADDRESS, port=SERVICE_PORT, marker="hello", timeout=20.0):
         """Connect so many times."""
@@ -74,8 +85,11 @@ class Shop:
     def backends(self, visits) -> Counter[str]:
         """How many visits each pod got. A visit that failed is an error."""
         assert [visit.error for visit in visits if visit.error] == []
-        names = {self.pods.address(name, family): name for name in self._names() for family in (0, 1)}
+        names = self._by_address()
         return Counter(names[visit.backend] for visit in visits)
+
+    def _by_address(self) -> dict[str, str]:
+        return {self.pods.address(name, family): name for name in self._names() for family in (0, 1)}
 
     def _names(self):
         return [path.name for path in Path(self.pods.instance.directory, "pods").iterdir()]

@@ -135,7 +135,7 @@ def test_many_at_once(governed, masking, upstream, library, asynchronous):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_text_is_not_kept_waiting(governed, masking, upstream, library):
-    upstream.play(Script(text=("one, ", "two, ", "three, ", "four"), between=0.25))
+    upstream.play(Script(text=("one, ", "two, ", "three, ", "four"), between=0.5))
     answer = ask(governed, library, stream=True)
     assert answer.text == "one, two, three, four"
     assert answer.seconds > 1

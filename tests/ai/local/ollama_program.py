@@ -1,7 +1,7 @@
 """A small server with Ollama's API, run as a pod's application: `python ollama_program.py PORT`.
 
-It prints a line of JSON for each request: the connection's number, path, model and prompt. The answer repeats the prompt
-word by word; a prompt that begins with `slow N` waits N seconds before each word.
+It prints `ready`, and then a line of JSON for each request: the connection's number, path, model and prompt. The answer
+repeats the prompt word by word; a prompt that begins with `slow N` waits N seconds before each word.
 """
 
 from __future__ import annotations
@@ -71,4 +71,6 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 if __name__ == "__main__":
-    Server(("0.0.0.0", int(sys.argv[1])), Handler).serve_forever()
+    server = Server(("0.0.0.0", int(sys.argv[1])), Handler)
+    print("ready", flush=True)
+    server.serve_forever()

@@ -68,6 +68,7 @@ class Scene:
     def __init__(self, pods, *, server=None, **settings):
         self.pods = pods
         pods.run("ollama", sys.executable, str(HERE / "ollama_program.py"), str(PORT), **(server or {}))
+        pods.wait_log("ollama", "ready", container="app")
         pods.run("client", "sleep", "3600", **settings)
         for name in ("ollama", "client"):
             pods.client.wait_settled(name, timeout=30)

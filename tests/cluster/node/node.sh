@@ -276,8 +276,10 @@ api_server() {
 
 controllers() {
   # After an outage of the API server this and the kubelet may take a minute to look again, each for itself; meanwhile no
-  # pod of the node would count as ready, and Services would have no backends.
+  # pod of the node would count as ready, and Services would have no backends. Pods of a node that there is not, which some
+  # tests make, stay: the collector of garbage would delete them after a minute.
   start controller-manager "$bin/kube-controller-manager" --kubeconfig "$dir/kubeconfig" --leader-elect=false \
+    --controllers='*,-pod-garbage-collector-controller' \
     --node-monitor-grace-period=5m --bind-address=127.0.0.1 --cert-dir="$dir/pki/controller-manager" \
     --allocate-node-cidrs=true --cluster-cidr="$(both $pods_all $pods_all6)" --service-cluster-ip-range="$(both $services $services6)" \
     --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt"

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -23,6 +22,7 @@ from kube_gateway.model.ports import TLS_TUNNEL_PORT
 from kube_gateway.observe.capture import Capture
 from kube_gateway.observe.packets import parse_frame
 from kube_gateway.observe.pcap import read_pcap
+from pods import kill_processes
 
 PORT = 9100
 NAMES = ("left", "right")
@@ -69,10 +69,9 @@ class Conversation:
         raise AssertionError(f"{name} has no gateway\n{self.pods.log(name)}")
 
     def kill(self, name, *parts) -> None:
-        """SIGKILL for parts of a pod's newest gateway, the whole of it if none is named."""
-        for part, pid in self.processes(name).items():
-            if not parts or part in parts:
-                os.kill(pid, signal.SIGKILL)
+        """SIGKILL for parts of a pod's newest gateway, the whole of it if none is named. Returns when they have gone."""
+        processes = self.processes(name)
+        kill_processes([processes[part] for part in sorted(processes) if not parts or part in parts])
 
     def _socket(self, name) -> Path:
         return self._scratch / f"{name}.sock"

@@ -61,8 +61,10 @@ def test_a_gateway_that_dies_while_the_disk_is_full_has_a_successor_once_there_i
     generation = pods.pod("left").generation
     with faults.full_disk(pods.instance.directory):
         talk.kill("left")
+        pods.wait_gateway("left", "failed")
+        # Time for tries to start another.
         time.sleep(2.0)
         assert pods.pod("left").generation == generation
-        assert pods.pod("left").gateway == "failed"
+        pods.wait_gateway("left", "failed")
     pods.wait_gateway("left", "ready")
     assert pods.client.wait_settled("left", timeout=20).generation == generation + 1
