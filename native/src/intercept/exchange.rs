@@ -99,7 +99,7 @@ impl Exchange {
         self.facts.client_gone = false;
     }
 
-    /// The whole call is with the server.
+    /// What is sent to the server begins: before it does, so that nothing is with a server that nobody counts.
     pub fn sent(&mut self) {
         self.sent.get_or_insert_with(Instant::now);
     }

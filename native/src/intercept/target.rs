@@ -195,6 +195,7 @@ mod tests {
             assert_eq!(endpoints.find(method, target), Ok(None), "{method} {target}");
         }
     }
+
     #[test]
     fn a_path_that_is_one_call_here_and_another_there_is_refused() {
         let endpoints = endpoints();

@@ -128,7 +128,7 @@ class Engine:
         granted = decide_budgets(exchange, selection, self._budgets, limit=bound)
         if granted is not None and (limit is not None or granted != bound):
             write_limit(exchange, granted)
-        exchange.limit = granted
+        exchange.limit = granted if exchange.endpoint.request.limits else None
         return self._passed(exchange, selection, limit=granted)
 
     def _passed(self, exchange: Exchange, selection: Selection, *, limit: int | None) -> Decision:

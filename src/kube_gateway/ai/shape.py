@@ -127,16 +127,17 @@ class RequestShape(_Part, frozen=True):
     """The body of a request. `model`, `stream` and the rest are paths.
 
     `limits`: the members that bound the answer's tokens, the one to add where there is none first, with the objects
-    around it where they are not there either. `below_limit`: numbers that must stay below it. `model_prefix`: what
-    stands before the name at `model`. `model_names`: members that name the model where `model` does not;
-    `other_models`: those of other models that have a part in the call. `model_in_target`: the model is in the request
-    target, see `Endpoint.pattern`, and what `model` names only repeats it. `streams_by_default`: without `stream`, the
-    answer is a stream. `usage_option`: the member that asks for usage on a stream, set to true. `choices`: how many
-    answers are asked for; `best_of`: how many are made for them; `prompts`: the list whose elements are answered each
-    on its own. `messages`: what counts as one. `tools`: the elements; `tool_names`: the names in them; `tool_types`:
-    the names of those that have none of these; `tool_kinds`: elements in which each member is a tool of that name, but
-    for those in `tools`. `tool_choice`: members that make no sense once no tool is left. `token_ids`: numbers that
-    stand for text, which no rule for text can read.
+    around it where they are not there either. `limit_is_kept`: servers of this API read it, as it has no other name and
+    has to be there. `below_limit`: numbers that must stay below it. `model_prefix`: what ends before the name at
+    `model`. `model_names`: members that name the model where `model` does not; `other_models`: those of other models
+    that have a part in the call. `model_in_target`: the model is in the request target, see `Endpoint.pattern`, and
+    what `model` names only repeats it. `streams_by_default`: without `stream`, the answer is a stream. `usage_option`:
+    the member that asks for usage on a stream, set to true. `choices`: how many answers are asked for; `best_of`: how
+    many are made for them; `prompts`: the list whose elements are answered each on its own. `messages`: what counts as
+    one. `tools`: the elements; `tool_names`: the names in them; `tool_types`: the names of those that have none of
+    these; `tool_kinds`: elements in which each member is a tool of that name, but for those in `tools`. `tool_choice`:
+    members that make no sense once no tool is left. `token_ids`: numbers that stand for text, which no rule for text
+    can read.
     """
 
     lanes: tuple[Lane, ...] = ()
@@ -148,6 +149,7 @@ class RequestShape(_Part, frozen=True):
     stream: str | None = None
     streams_by_default: bool = False
     limits: tuple[str, ...] = ()
+    limit_is_kept: bool = False
     tools: tuple[str, ...] = ()
     tool_names: tuple[str, ...] = ()
     tool_types: tuple[str, ...] = ()

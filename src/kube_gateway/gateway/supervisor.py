@@ -42,6 +42,8 @@ _log = logging.getLogger("supervisor")
 
 _REPORT_EVERY = 1.0
 _TERM_GRACE = 30.0
+_LAST_GRACE = 5.0
+"""Seconds for what an application that has ended said last. Its peers may keep their ends open for longer."""
 
 
 class Supervisor:
@@ -375,7 +377,7 @@ class Supervisor:
 
     async def _end_with_application(self) -> None:
         await self._departure.outlast_application()
-        self._depart(_TERM_GRACE, "stopping")
+        self._depart(_LAST_GRACE, "stopping")
 
     def _depart(self, grace: float, ending: Ending) -> None:
         self._state = "draining"

@@ -304,3 +304,20 @@ def test_many_of_a_kind_cost_no_more_than_their_number(target, body):
     assert decision.body is not None
     # By each pair of them it would be minutes.
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "rule", ["{kind: tools, name: t, tools: ['*']}", "{kind: words, name: w, words: [x], lanes: [output]}"]
+)
+def test_an_answer_that_no_rule_is_about_is_not_read(rule):
+    """Results of batches are lines, and no document."""
+    scene = Scene(f"version: 1\nonUnreadableAnswer: block\nrules: [{rule}]")
+    assert scene.decide("GET", "/v1/messages/batches/b1/results").response is None
+    assert scene.decide("POST", "/v1/messages", {"max_tokens": 5, "messages": []}).response.start["strict"]
+
+
+def test_a_limit_that_is_not_sent_is_not_told():
+    scene = Scene("version: 1\nrules: [{kind: budget, name: b, tokens: 90000, window: 1d}]")
+    for target in ("/v1/responses/compact", "/v1/responses"):
+        scene.decide("POST", target, {"input": "x"}).ended(b"{}", {"status": 200, "seconds": 0.1})
+    assert [call.limit for call in scene.meters.calls] == [None, 4096]

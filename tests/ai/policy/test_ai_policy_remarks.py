@@ -179,6 +179,15 @@ def test_what_becomes_of_a_body_that_is_no_json_is_explained_as_it_is(rules, pat
 
 
 @pytest.mark.parametrize(
+    ("model", "told"), [("llama3", True), ("llama3:latest", True), ("LLAMA3", True), ("llama4", False)]
+)
+def test_rules_for_a_model_are_shown_by_each_of_its_names(model, told):
+    rule = "{kind: size, name: s, maxBytes: 1KiB, when: {models: ['llama3:latest']}}"
+    steps = explain(read_policy(f"version: 1\nrules: [{rule}]"), model=model)
+    assert ("size" in {step.title for step in steps}) == told
+
+
+@pytest.mark.parametrize(
     ("model", "sentence", "denied"),
     [
         ("gpt-4o", "gpt-4o: rule cheap sends it to gemma2:2b", False),

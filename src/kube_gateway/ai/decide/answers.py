@@ -10,6 +10,7 @@ from kube_gateway import _native
 from kube_gateway.ai.decide.asking_hooks import transformation
 from kube_gateway.ai.decide.exchange import Exchange
 from kube_gateway.ai.dialect import Endpoint
+from kube_gateway.ai.meters.usage import CHARACTERS_PER_TOKEN
 from kube_gateway.ai.policy.schema import Policy
 from kube_gateway.ai.policy.selection import Selection
 from kube_gateway.ai.shape import Framing
@@ -39,9 +40,11 @@ def answer_of(
     if exchange.injected_usage:
         start["strip_usage"] = True
         edits = True
-    if (exchange.cut or exchange.held) and exchange.may_stream and limit is not None:
+    held = exchange.held and not exchange.endpoint.request.limit_is_kept
+    if (exchange.cut or held) and exchange.may_stream and limit is not None:
         exchange.most_output = limit * exchange.choices
-        start["most_output"] = exchange.most_output if exchange.cut else _surely_too_much(limit) * exchange.choices
+        most = limit if exchange.cut else _surely_too_much(exchange, limit)
+        start["most_output"] = most * exchange.choices
         edits = True
     if selection.edits_answers and policy.on_unreadable_answer == "block":
         start["strict"] = True
@@ -58,13 +61,14 @@ def answer_of(
     )
 
 
-def _surely_too_much(limit: int) -> int:
+def _surely_too_much(exchange: Exchange, limit: int) -> int:
     """Return where a stream ends whose server was asked to keep to `limit`, and does not.
 
-    Tokens on the way are estimated by four characters, and most have more; quotations, which some servers send along, are
-    none. A stream that keeps to its limit is not to be cut.
+    Tokens on the way are estimated by four characters, and most have more. Completions may begin with their prompt. A
+    stream that keeps to its limit is not to be cut.
     """
-    return 4 * limit + 64
+    prompt = len(exchange.request.body) // CHARACTERS_PER_TOKEN if exchange.endpoint.request.prompts is not None else 0
+    return 4 * limit + 64 + prompt
 
 
 def framing_of(endpoint: Endpoint, *, streaming: bool, strict: bool = False) -> dict[str, Framing]:

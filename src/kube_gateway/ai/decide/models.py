@@ -18,6 +18,7 @@ from kube_gateway.ai.policy.compile import Snapshot
 from kube_gateway.ai.policy.naming import counted_name
 from kube_gateway.ai.policy.renaming import Renaming, walk
 from kube_gateway.ai.policy.selection import MODEL_IS_USED
+from kube_gateway.ai.shape import RequestShape
 
 _RENAMED: frozenset[Operation] = frozenset({"chat", "text_completion", "embeddings", "count_tokens", "models"})
 _ANNOTATED: frozenset[Operation] = frozenset({"chat", "text_completion", "count_tokens"})
@@ -38,8 +39,13 @@ def read_model(exchange: Exchange) -> None:
 def _in_body(exchange: Exchange) -> str:
     """Return the name that the body has; of a member that occurs twice the last, as most servers do."""
     shape = exchange.endpoint.request
-    found = {one.wanted.path: one.hit.text.removeprefix(shape.model_prefix) for one in exchange.found("model")}
+    found = {one.wanted.path: _name(one.hit.text, shape) for one in exchange.found("model")}
     return next((name for path in model_paths(shape) if (name := found.get(path))), "")
+
+
+def _name(text: str, shape: RequestShape) -> str:
+    # Vertex AI names a model by its whole place: projects/P/locations/L/publishers/google/models/M.
+    return text.rpartition(shape.model_prefix)[2] if shape.model_prefix else text
 
 
 def check_model(exchange: Exchange, *, needed: bool) -> None:
@@ -62,10 +68,10 @@ def decide_model(exchange: Exchange, snapshot: Snapshot, *, index: int) -> None:
     exchange.model = _renamed(exchange, snapshot, renamings, exchange.requested_model)
     new_names = exchange.new_names
     new_names[exchange.requested_model] = exchange.model
-    prefix = exchange.endpoint.request.model_prefix
+    shape = exchange.endpoint.request
     # Of a member that occurs twice, who knows which one the server takes: each is renamed.
     for found in exchange.found("model"):
-        name = found.hit.text.removeprefix(prefix)
+        name = _name(found.hit.text, shape)
         if name not in new_names:
             new_names[name] = _renamed(exchange, snapshot, renamings, name)
         if new_names[name] != name and exchange.document is not None:
@@ -85,7 +91,7 @@ def check_one_model(exchange: Exchange, *, needed: bool) -> None:
     if not needed or _in_target(exchange) is not None:
         return
     shape = exchange.endpoint.request
-    found = [(one.wanted.path, one.hit.text.removeprefix(shape.model_prefix)) for one in exchange.found("model")]
+    found = [(one.wanted.path, _name(one.hit.text, shape)) for one in exchange.found("model")]
     names = {name for path, name in found if path == shape.model}
     names = names if any(names) else set()
     names |= {name for path, name in found if path in shape.model_names and name}

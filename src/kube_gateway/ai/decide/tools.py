@@ -50,6 +50,7 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
     if not selection.tools:
         return
     removed: dict[str, ToolsRule] = {}
+    counted: Counter[str] = Counter()
     gone: list[Found] = []
     offered = _offered(exchange)
     for tool, name in _named(exchange, offered):
@@ -60,11 +61,13 @@ def decide_tools(exchange: Exchange, selection: Selection) -> None:
         if rule.request == "refuse":
             raise Refused(rule, "tool_denied")
         removed[name] = rule
-        gone.append(tool)
+        if not (gone and gone[-1] is tool):
+            counted[rule.name] += 1
+            gone.append(tool)
     if not gone:
         return
     exchange.edits["tools"] = None
-    for name, count in Counter(rule.name for rule in removed.values()).items():
+    for name, count in counted.items():
         exchange.remarks.append(f"{count} tool{'s' if count > 1 else ''} removed (rule {name})")
     left = _without(offered, gone)
     _remove(exchange, gone, left)

@@ -64,6 +64,7 @@ REQUEST = RequestShape(
     model="model",
     stream="stream",
     limits=("max_tokens",),
+    limit_is_kept=True,
     below_limit=("thinking.budget_tokens",),
     tools=("tools[]", "mcp_servers[]"),
     tool_names=("tools[].name", "tools[].mcp_server_name", "mcp_servers[].name"),

@@ -27,7 +27,7 @@ from kube_gateway.ai.policy.rules import (
     ToolsRule,
 )
 from kube_gateway.ai.policy.schema import Policy
-from kube_gateway.ai.policy.selection import Selection
+from kube_gateway.ai.policy.selection import MODEL_IS_USED, Selection
 from kube_gateway.ai.policy.tool_rules import check_tools
 
 _MOST_SELECTIONS = 512
@@ -80,8 +80,10 @@ class Snapshot:
     def tells_models(self, index: int) -> bool:
         """Whether a rule in force for an endpoint is about some models only, or counts each on its own."""
         rules = (rule for rule in self._by_endpoint[index] if rule.mode == "enforce")
+        counts = self.served[index][1].operation in MODEL_IS_USED
         return any(
-            rule.when.models or (isinstance(rule, BudgetRule | RateRule) and rule.per == "model") for rule in rules
+            rule.when.models or (counts and isinstance(rule, BudgetRule | RateRule) and rule.per == "model")
+            for rule in rules
         )
 
     def endpoint_rules(self, index: int) -> tuple[EndpointsRule, ...]:

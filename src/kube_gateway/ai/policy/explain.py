@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kube_gateway.ai.policy.compile import Snapshot
-from kube_gateway.ai.policy.globs import matches_any
+from kube_gateway.ai.policy.naming import is_about
 from kube_gateway.ai.policy.renaming import walk
 from kube_gateway.ai.policy.rules import (
     BudgetRule,
@@ -91,7 +91,8 @@ def explain(policy: Policy, *, model: str = "") -> list[Step]:
 
 
 def _applies(rule: Rule, model: str) -> bool:
-    return not rule.when.models or matches_any(rule.when.models, model)
+    # Some of the calls are Ollama's, which takes several names for one model.
+    return not rule.when.models or is_about(rule.when.models, model, "ollama")
 
 
 def _texts(rules: list[Rule], lanes: tuple[LaneName, ...]) -> list[str]:

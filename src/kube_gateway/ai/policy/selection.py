@@ -67,8 +67,8 @@ class Selection:
         self.text_hooks = tuple(hook for hook in self.hooks if hook.sees_answers)
         self.edits_answers = (
             any(matchers.enforced for matchers in self.answer.values())
-            or any(rule.mode == "enforce" for rule in self.tools)
-            or any(hook.rule.mode == "enforce" for hook in self.text_hooks)
+            or (any(shape.tools for shape in shapes) and any(rule.mode == "enforce" for rule in self.tools))
+            or (bool(answer_lanes) and any(hook.rule.mode == "enforce" for hook in self.text_hooks))
         )
         self._endpoint = endpoint
         self._plans: dict[bool, _native.FilterPlan] = {}
