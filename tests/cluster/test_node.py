@@ -55,7 +55,7 @@ def pods(cluster, namespace):
 def fetch(cluster, namespace, host, *, pod="client"):
     """What `pod` gets from the Service at `host`, once the node's rules know it.
 
-    A connection that was begun before they did stays without an answer for minutes, so each try has an end. (Not by
+    A connection that was begun before they did may stay without an answer for minutes, so each try has an end. (Not by
     wget's -T, with which Debian's busybox crashes.)
     """
     url = f"http://[{host}]:8080/" if ":" in host else f"http://{host}:8080/"
